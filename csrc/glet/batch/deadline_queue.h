@@ -1,0 +1,82 @@
+#pragma once
+
+#include <deque>
+#include <vector>
+
+#include "glet/batch/request.h"
+#include "glet/profile/latency_table.h"
+#include "glet/time.h"
+
+namespace glet::batch {
+
+struct QueueLimits {
+  int capacity = 1024;     // requests that may wait
+  int max_batch = 1;       // the planned batch: a cap, never exceeded
+  bool drop_late = true;   // refuse and drop what cannot finish in time
+  Nanos margin{0};         // kept free between the end of a batch and a deadline (reply path)
+  Nanos linger{0};         // how long the oldest request may wait for company while the gpulet idles
+};
+
+// What to do now. Taken together with the queue it is a pure function of (queue, now).
+struct Decision {
+  int batch_size = 0;     // run this many now, earliest deadlines first; 0 means wait
+  Nanos wake_at = kNever; // with batch_size 0: when to ask again; never before now
+  Nanos slack = kNever;   // with batch_size > 0: how long the batch's start could still be put off
+};
+
+// The requests of one model that wait for one gpulet, in deadline order. It decides; it does not
+// act: there is no thread, lock or clock here, so the same code runs under a worker thread and
+// under the simulator's virtual time. exec/worker.h adds the thread.
+//
+//   push --> [ d0 <= d1 <= d2 ... ] --take_late--> answered late
+//                    \--take_batch--> runs
+class DeadlineQueue {
+ public:
+  // Throws ArgumentError when a limit is out of range or max_batch exceeds latency.max_batch().
+  DeadlineQueue(profile::LatencyTable latency, QueueLimits limits);
+
+  // Accepts, or says why not: full at capacity; late when even the soonest possible finish behind
+  // what is queued with earlier deadlines misses the deadline (only with drop_late). `busy_until`
+  // is when the gpulet is free again (<= now when idle). With drop_late, accepted requests make
+  // no earlier accepted request late by the queue's own model of latency.
+  Admit push(const Request& request, Nanos now, Nanos busy_until);
+
+  // How many to run now if the gpulet is free, or when to ask again. Never picks a request that
+  // cannot finish in time when drop_late is on. Call take_late(now) first.
+  Decision decide(Nanos now) const;
+
+  // Removes the requests that have to be given up, earliest deadline first, and appends them to
+  // `late`: those that cannot finish in time even alone, and under overload those whose tight
+  // deadline would force batches so small that more requests behind them would be lost.
+  void take_late(Nanos now, std::vector<Request>& late);
+
+  // Removes the `n` earliest deadlines and appends them to `out`. Throws ArgumentError when
+  // n > min(size(), limits().max_batch).
+  void take_batch(int n, std::vector<Request>& out);
+
+  // Removes everything (unload), appended to `out`.
+  void take_all(std::vector<Request>& out);
+
+  // Corrects the latency model by a finished batch: a slow-moving factor over the table, so that
+  // decisions follow the device's true speed.
+  void observe(int batch, Nanos took);
+
+  // Predicted latency of a batch: table times correction.
+  Nanos latency(int batch) const;
+  double correction() const { return correction_; }
+
+  std::size_t size() const { return waiting_.size(); }
+  bool empty() const { return waiting_.empty(); }
+  Nanos earliest_deadline() const { return empty() ? kNever : waiting_.front().deadline; }
+  const QueueLimits& limits() const { return limits_; }
+  // Replaces limits and table (a new plan); what waits stays and is judged by the new ones.
+  void update(profile::LatencyTable latency, QueueLimits limits);
+
+ private:
+  profile::LatencyTable latency_;
+  QueueLimits limits_;
+  double correction_ = 1.0;
+  std::deque<Request> waiting_;  // by deadline, then arrival order
+};
+
+}  // namespace glet::batch

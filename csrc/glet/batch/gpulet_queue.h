@@ -1,0 +1,52 @@
+#pragma once
+
+#include <vector>
+
+#include "glet/batch/deadline_queue.h"
+
+namespace glet::batch {
+
+struct ModelPlan {
+  profile::LatencyTable latency;
+  QueueLimits limits;
+  double time_share = 1.0;  // of the gpulet's time, promised to this model by the plan, 0..1
+};
+
+struct GpuletDecision {
+  ModelId model = -1;
+  int batch_size = 0;      // 0 means wait
+  Nanos wake_at = kNever;  // with batch_size 0: when to ask again
+};
+
+struct LateRequest {
+  ModelId model;
+  Request request;
+};
+
+// All queues of one gpulet. The model whose batch has the least slack goes first. Under overload
+// (running one model's batch now makes another ready model late), time is shared by what the plan
+// promised: the model furthest below its time_share goes first. Idle time is never wasted on
+// promises: a model alone may use everything.
+class GpuletQueue {
+ public:
+  // Throws ArgumentError when the model is there already (add) or not there (the others).
+  void add(ModelId model, ModelPlan plan);
+  void update(ModelId model, ModelPlan plan);
+  // Removes a model; what waited is appended to `out`.
+  void remove(ModelId model, std::vector<Request>& out);
+  bool has(ModelId model) const;
+
+  // `busy_until`: when the batch that runs now is expected to end (<= now when idle).
+  Admit push(ModelId model, const Request& request, Nanos now, Nanos busy_until);
+  void take_late(Nanos now, std::vector<LateRequest>& late);
+  GpuletDecision decide(Nanos now) const;
+  void take_batch(const GpuletDecision& decision, std::vector<Request>& out);
+  // A batch ended: corrects the model's latency and counts its use of time.
+  void observe(ModelId model, int batch, Nanos took);
+
+  Nanos latency(ModelId model, int batch) const;
+  std::size_t size() const;
+  std::size_t size(ModelId model) const;
+};
+
+}  // namespace glet::batch

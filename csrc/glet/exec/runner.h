@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "glet/exec/tensor.h"
+
+namespace glet::exec {
+
+// The outputs of one batch; requests share it and read their slot. Freed with the last request.
+class OutputBatch {
+ public:
+  struct Part {
+    const std::byte* data;   // contiguous, item after item
+    std::size_t item_bytes;  // of one request
+  };
+
+  virtual ~OutputBatch() = default;
+
+  std::span<const std::byte> item(std::size_t output, int slot) const {
+    const Part& part = parts_[output];
+    return {part.data + part.item_bytes * static_cast<std::size_t>(slot), part.item_bytes};
+  }
+  std::size_t outputs() const { return parts_.size(); }
+
+ protected:
+  std::vector<Part> parts_;
+};
+
+// The one interface to whatever computes. A runner belongs to one worker thread: input() and run()
+// are called from that thread alone; construction and destruction may happen elsewhere while the
+// worker does not use it.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+
+  virtual std::string_view kind() const = 0;
+  virtual const Signature& signature() const = 0;
+  virtual int max_batch() const = 0;
+
+  // The batch tensor of an input: room for max_batch() items. The worker copies each request's
+  // bytes straight into its slot, and then calls run().
+  virtual std::byte* input(std::size_t index) = 0;
+
+  // Runs the first `n` slots, 1 <= n <= max_batch(). The outputs stay valid while the result
+  // lives, whatever runs next. Throws ModelError when the model fails, DeviceError when the device
+  // does; the runner stays usable after a ModelError.
+  virtual std::shared_ptr<const OutputBatch> run(int n) = 0;
+};
+
+}  // namespace glet::exec
