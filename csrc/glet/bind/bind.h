@@ -1,0 +1,10 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+// One function per area; no logic in this room.
+namespace glet::bind {
+
+void bind_errors(pybind11::module_& m);
+
+}  // namespace glet::bind

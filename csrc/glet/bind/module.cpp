@@ -1,0 +1,9 @@
+#include "glet/bind/bind.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "glet's core: queues, router, engine and data plane. Import it as glet.native.";
+#ifdef GLET_VERSION
+  m.attr("__version__") = GLET_VERSION;
+#endif
+  glet::bind::bind_errors(m);
+}
