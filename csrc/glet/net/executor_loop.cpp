@@ -2,10 +2,10 @@
 
 #include <pthread.h>
 
-#include <cstring>
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/net/frame.h"
 
 namespace glet::net {
 namespace {
@@ -14,11 +14,6 @@ constexpr int kBurst = 256;       // messages handed to the engine in one call
 constexpr long kTickMs = 1000;
 // Below this a copy into the frame is cheaper than a counted holder of the batch's memory.
 constexpr std::size_t kCopyBelow = 4096;
-
-const std::string& opened(const std::string& libzmq_path) {
-  load_zmq(libzmq_path);
-  return libzmq_path;
-}
 
 // Input frames as they came from the socket; they live until they were copied into the batch.
 class FramePayload : public exec::Payload {
@@ -32,18 +27,6 @@ class FramePayload : public exec::Payload {
  private:
   std::vector<Message> frames_;  // the first is the request struct
 };
-
-template <typename T>
-Message pack(const T& value) {
-  return Message(std::string_view(reinterpret_cast<const char*>(&value), sizeof value));
-}
-
-template <typename T>
-bool unpack(const Message& frame, T& value) {
-  if (frame.size() != sizeof value) return false;
-  std::memcpy(&value, frame.data(), sizeof value);
-  return true;
-}
 
 std::vector<Message> output_frames(const exec::Completion& completion) {
   std::vector<Message> frames;
@@ -66,9 +49,8 @@ std::vector<Message> output_frames(const exec::Completion& completion) {
 
 }  // namespace
 
-// The comma: libzmq has to be open before the first socket is made.
 ExecutorLoop::ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine)
-    : context_((static_cast<void>(opened(libzmq_path)), Context())),
+    : context_(libzmq_path),
       socket_(context_, SocketType::kRouter),
       engine_(engine) {}
 

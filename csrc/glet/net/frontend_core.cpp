@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "glet/error.h"
+#include "glet/net/frame.h"
 
 namespace glet::net {
 namespace {
@@ -18,18 +18,6 @@ constexpr Nanos kSweepEvery = std::chrono::seconds(1);
 constexpr Nanos kForgetAfter = std::chrono::minutes(10);
 constexpr double kLongestDeadlineMs = 24 * 3600 * 1e3;
 constexpr double kNanosPerMilli = 1e6;
-
-template <typename T>
-Message pack(const T& value) {
-  return Message(std::string_view(reinterpret_cast<const char*>(&value), sizeof value));
-}
-
-template <typename T>
-bool unpack(const Message& frame, T& value) {
-  if (frame.size() != sizeof value) return false;
-  std::memcpy(&value, frame.data(), sizeof value);
-  return true;
-}
 
 DataHello frontend_hello() {
   DataHello hello;
@@ -52,7 +40,8 @@ SocketOptions router_options() {
 
 }  // namespace
 
-FrontendCore::FrontendCore() : clients_socket_(context_, SocketType::kRouter, router_options()) {}
+FrontendCore::FrontendCore(const std::string& libzmq_path)
+    : context_(libzmq_path), clients_socket_(context_, SocketType::kRouter, router_options()) {}
 
 std::string FrontendCore::bind(const std::string& endpoint) {
   return clients_socket_.bind(endpoint);
@@ -366,7 +355,7 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
   if (!send_to_client(pending->client, scratch_, &frames_)) ++counts.unsent;
   ++counts.ok;
   --counts.outstanding;
-  model.counters.latency.add(now - pending->arrival);
+  model.counters.latency.record(now - pending->arrival);
   pending->frames.clear();
   pending_.release(reply.tag);
 }

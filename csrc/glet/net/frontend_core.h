@@ -51,7 +51,7 @@ struct ControlRequest {
 //         <-- reply <-- pending slot <-- on_executor_message <--
 class FrontendCore {
  public:
-  FrontendCore();
+  explicit FrontendCore(const std::string& libzmq_path);
 
   std::string bind(const std::string& endpoint);
 

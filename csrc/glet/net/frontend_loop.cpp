@@ -13,16 +13,10 @@ namespace {
 
 constexpr long kTickMs = 50;
 
-const std::string& opened(const std::string& libzmq_path) {
-  load_zmq(libzmq_path);
-  return libzmq_path;
-}
-
 }  // namespace
 
-// The comma: libzmq has to be open before core_ makes its first socket.
 FrontendLoop::FrontendLoop(const std::string& libzmq_path)
-    : core_((static_cast<void>(opened(libzmq_path)), FrontendCore())) {
+    : core_(libzmq_path) {
   core_.on_control = [this](ControlRequest request) {
     {
       const std::lock_guard lock(control_mutex_);
