@@ -70,7 +70,8 @@ void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPla
   check_batch("load", model, *runner, plan.limits.max_batch);
   auto entry = std::make_unique<Model>(Model{.id = model,
                                              .runner = std::move(runner),
-                                             .planned = plan.latency,
+                                             .planned_batch = plan.limits.max_batch,
+                                             .plan_version = 0,
                                              .input_bytes = {},
                                              .admitting = true,
                                              .stats = {}});
@@ -98,9 +99,10 @@ void Worker::update(ModelId model, batch::ModelPlan plan) {
     const std::lock_guard lock(mutex_);
     Model& entry = require(model, "update");
     check_batch("update", model, *entry.runner, plan.limits.max_batch);
-    auto planned = plan.latency;
+    const int batch = plan.limits.max_batch;
     queue_.update(model, std::move(plan));
-    entry.planned = std::move(planned);
+    entry.planned_batch = batch;
+    ++entry.plan_version;
   }
   wake_.notify_one();
 }
@@ -151,8 +153,7 @@ void Worker::stats(std::vector<ModelStats>& out) const {
     if (!queue_.has(id)) continue;  // all but unloaded
     ModelStats& copy = out.emplace_back(model->stats);
     copy.waiting = queue_.size(id);
-    const auto predicted = static_cast<double>(model->planned.at(1).count());
-    copy.correction = static_cast<double>(queue_.latency(id, 1).count()) / predicted;
+    copy.correction = queue_.correction(id);
   }
 }
 

@@ -55,7 +55,8 @@ class Worker {
   struct Model {
     ModelId id;
     std::unique_ptr<Runner> runner;
-    profile::LatencyTable planned;
+    int planned_batch;     // what the queue knows a latency for
+    int plan_version = 0;  // counts update()s
     std::vector<std::size_t> input_bytes;
     bool admitting = true;
     ModelStats stats{};

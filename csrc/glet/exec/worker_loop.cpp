@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -85,7 +86,7 @@ void Worker::measure_once(Lock& lock) {
   }
   running_ = model;
   const Nanos start = now();
-  busy_until_ = start + queue_.latency(model->id, current.batch);
+  busy_until_ = start + queue_.latency(model->id, std::min(current.batch, model->planned_batch));
   lock.unlock();
   std::exception_ptr failure;
   try {
@@ -113,6 +114,7 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   taken_.clear();
   queue_.take_batch(decision, taken_);
   for (const batch::Request& request : taken_) batch_.push_back(take_pending(request.id));
+  const int plan_version = model.plan_version;
   running_ = &model;
   busy_until_ = formed + queue_.latency(model.id, decision.batch_size);
   lock.unlock();
@@ -126,8 +128,9 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   model.stats.items += count;
   ++model.stats.batches;
   model.stats.busy += first.executed;
-  // A failed batch says nothing about how long the model takes; an unload() may have been faster.
-  if (first.outcome == Outcome::kOk && queue_.has(model.id)) {
+  // A failed batch says nothing about how long the model takes, one of an older plan nothing about
+  // the new table; and an unload() may have been faster.
+  if (first.outcome == Outcome::kOk && plan_version == model.plan_version && queue_.has(model.id)) {
     queue_.observe(model.id, first.batch, first.batched + first.executed);
   }
   busy_until_ = Nanos(0);
