@@ -82,8 +82,9 @@ class DeadlineQueue {
   void update(profile::LatencyTable latency, QueueLimits limits);
 
  private:
-  Lookahead ahead() const { return {waiting_, predictor_, limits_.max_batch, limits_.margin}; }
+  Lookahead ahead(double time_worth = 0.0) const;
   std::deque<Request>::iterator insert(const Request& request);
+  void note(bool lost);
   bool fits_behind_all(const Request& request, Nanos start);
   bool fits_between(const Request& request, Nanos start);
   void note_refusal(const Request& request, Nanos now);
@@ -93,6 +94,7 @@ class DeadlineQueue {
   Predictor predictor_;
   QueueLimits limits_;
   std::deque<Request> waiting_;  // by deadline, then arrival order
+  double loss_ = 0.0;            // share of the last requests that were refused or given up
   int refusals_ = 0;             // in a row that only the learned correction explains
 };
 

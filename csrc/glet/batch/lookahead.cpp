@@ -1,16 +1,26 @@
 #include "glet/batch/lookahead.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace glet::batch {
 
-std::size_t Lookahead::first_alive(std::size_t index, Nanos start) const {
-  const Nanos soonest = later_by(start, latency.at(1));
-  const auto from = waiting.begin() + static_cast<std::ptrdiff_t>(index);
-  const auto found = std::partition_point(from, waiting.end(), [&](const Request& request) {
-    return earlier_by(request.deadline, margin) < soonest;
-  });
-  return static_cast<std::size_t>(found - waiting.begin());
+// Later requests have later deadlines and fewer behind them, so those in time are a tail.
+std::size_t Lookahead::first_in_time(std::size_t index, Nanos start, int cap,
+                                     std::size_t newcomers) const {
+  std::size_t low = index;
+  std::size_t high = waiting.size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    const std::size_t company = waiting.size() - middle + newcomers;
+    const int batch = static_cast<int>(std::min(company, static_cast<std::size_t>(cap)));
+    if (later_by(start, latency.at(batch)) <= due(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
 }
 
 int Lookahead::fitting(std::size_t index, Nanos start) const {
@@ -23,49 +33,38 @@ int Lookahead::whole(std::size_t index) const {
   return static_cast<int>(std::min(waiting.size() - index, static_cast<std::size_t>(max_batch)));
 }
 
-std::size_t Lookahead::first_whole(std::size_t index, Nanos start) const {
-  std::size_t low = index;
-  std::size_t high = waiting.size();
-  while (low < high) {
-    const std::size_t middle = low + (high - low) / 2;
-    if (later_by(start, latency.at(whole(middle))) <= due(middle)) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return low;
+double Lookahead::gain_of(int batch) const {
+  return batch - worth_per_ns * static_cast<double>(latency.at(batch).count());
 }
 
-int Lookahead::served_from(std::size_t index, Nanos start, bool whole_only) const {
-  int served = 0;
-  while (index < waiting.size()) {
-    index = whole_only ? first_whole(index, start) : first_alive(index, start);
-    if (index == waiting.size()) break;
+// Plays the queue on from `index`, giving up heads until a batch of `cap`, or all there is, fits.
+double Lookahead::gain_from(std::size_t index, Nanos start, int cap) const {
+  double gain = 0.0;
+  while ((index = first_in_time(index, start, cap, 0)) < waiting.size()) {
     const int batch = fitting(index, start);
-    served += batch;
+    gain += gain_of(batch);
     start = later_by(start, latency.at(batch));
     index += static_cast<std::size_t>(batch);
   }
-  return served;
+  return gain;
 }
 
 std::size_t Lookahead::to_give_up(Nanos start) const {
-  const std::size_t head = first_alive(0, start);
+  const std::size_t head = first_alive(start);
   if (head == waiting.size() || fitting(head, start) == whole(head)) return head;
   return best(start).given_up;
 }
 
 Lookahead::Future Lookahead::best(Nanos start) const {
-  std::size_t head = first_alive(0, start);
-  Future best{head, 0};
+  std::size_t head = first_alive(start);
+  Future best{head, std::numeric_limits<double>::lowest()};
   while (head < waiting.size()) {
     const int batch = fitting(head, start);
     const Nanos end = later_by(start, latency.at(batch));
     const std::size_t next = head + static_cast<std::size_t>(batch);
-    const int served =
-        batch + std::max(served_from(next, end, false), served_from(next, end, true));
-    if (served > best.served) best = {head, served};
+    const double gain =
+        gain_of(batch) + std::max(gain_from(next, end, 1), gain_from(next, end, max_batch));
+    if (gain > best.gain) best = {head, gain};
     if (batch == whole(head)) break;
     // The next head that matters is the first whose deadline allows one more.
     const Nanos longer = later_by(start, latency.at(batch + 1));
