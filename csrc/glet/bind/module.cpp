@@ -8,4 +8,6 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_errors(m);
   glet::bind::bind_client(m);
   glet::bind::bind_load(m);
+  glet::bind::bind_batch(m);
+  glet::bind::bind_route(m);
 }
