@@ -1,0 +1,101 @@
+"""Callables for the Python runner: arrays (n, ...) in, an array or a tuple of arrays out.
+
+Only here, and only for the forms that need it, the serving process imports torch.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glet.errors import ModelError
+from glet.serve.repository import Entry, Form
+from glet.serve.torch_path import find_torch
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[Any]
+Outputs = Array | tuple[Array, ...]
+BatchCallable = Callable[..., Outputs]
+
+
+def load_callable(entry: Entry) -> BatchCallable:
+    """The model of an entry as a callable. Raises ModelError, DeviceError (no torch).
+
+    Torch's thread count is left as the caller set it.
+    """
+    if entry.form is Form.CALLABLE:
+        return _from_source(entry)
+    find_torch()
+    import torch
+
+    try:
+        if entry.form is Form.PROGRAM:
+            module = torch.export.load(str(entry.path)).module()
+        else:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r".*torch\.jit", DeprecationWarning)
+                module = torch.jit.load(str(entry.path), map_location="cpu").eval()
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise ModelError(f"model {entry.name!r}: {_first_line(error)}") from error
+    return _over_torch(entry.name, module)
+
+
+def _over_torch(name: str, module: "torch.nn.Module") -> BatchCallable:
+    import torch
+
+    def infer(*arrays: Array) -> Outputs:
+        with torch.inference_mode():
+            # from_numpy refuses read-only memory with a warning; the batch is ours and writable.
+            result = module(*(torch.from_numpy(np.require(a, requirements="W")) for a in arrays))
+        if isinstance(result, torch.Tensor):
+            return _array(name, result)
+        if isinstance(result, tuple | list):
+            return tuple(_array(name, part) for part in result)
+        raise ModelError(
+            f"model {name!r} returned {type(result).__name__}; a tensor or a tuple is wanted"
+        )
+
+    return infer
+
+
+def _array(name: str, value: object) -> Array:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise ModelError(f"model {name!r} returned {type(value).__name__} where a tensor is wanted")
+    if value.dtype == torch.bfloat16:
+        raise ModelError(f"model {name!r} returned bfloat16, which numpy does not have")
+    array: Array = value.detach().contiguous().numpy()
+    return array
+
+
+def _from_source(entry: Entry) -> BatchCallable:
+    module_name = f"glet_model_{entry.name}"
+    found = importlib.util.spec_from_file_location(module_name, entry.path)
+    if found is None or found.loader is None:
+        raise ModelError(f"model {entry.name!r}: {entry.path} cannot be imported")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+        infer = getattr(module, "infer", None)
+        if infer is None and callable(getattr(module, "load", None)):
+            infer = module.load()
+    except Exception as error:
+        # The model's own code may raise anything; here it gets the model's name.
+        raise ModelError(f"model {entry.name!r}: {_first_line(error)}") from error
+    if not callable(infer):
+        raise ModelError(
+            f"model {entry.name!r}: model.py gives no callable; "
+            "define infer(*arrays), or load() that returns one"
+        )
+    return infer  # type: ignore[no-any-return]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return f"{type(error).__name__}: {lines[0]}"

@@ -1,0 +1,220 @@
+"""A model repository: a folder with one folder per model. Reading it never imports torch.
+
+<name>/model.toml    signature, objective, largest batch (glet.config.model)
+<name>/model.pt2     an exported program, or
+<name>/model.pt      TorchScript, or
+<name>/model.py      `def infer(*arrays)` or `def load()` that returns such a callable
+"""
+
+import ast
+import re
+import zipfile
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from glet.config.load import load, nearest
+from glet.config.model import ModelConfig
+from glet.errors import ConfigError
+from glet.serve.program import mismatches, read_program
+from glet.types.model import ModelSpec
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+CALLABLES = ("infer", "load")
+
+
+class Form(Enum):
+    """What a model is stored as; the value is the file's name. First found wins."""
+
+    PROGRAM = "model.pt2"
+    TORCHSCRIPT = "model.pt"
+    CALLABLE = "model.py"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of a repository."""
+
+    name: str
+    folder: Path
+    form: Form
+    config: ModelConfig
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.form.value
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.config.spec(self.name)
+
+
+class Samples(msgspec.Struct, frozen=True, kw_only=True):
+    """Inputs to try a model with: one array (n, ...) per input, and what is right where known."""
+
+    inputs: dict[str, NDArray[Any]]
+    labels: NDArray[np.int64] | None
+
+
+class Repository:
+    """The models under one folder. It holds no state: every call looks at the disk again."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{folder}: is not a folder; a model repository is a folder of models"
+            )
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """Names of all entries, sound or not, sorted."""
+        return sorted(
+            path.name
+            for path in self.folder.iterdir()
+            if path.is_dir() and not path.name.startswith((".", "__"))
+        )
+
+    def entries(self) -> list[Entry]:
+        """All entries. Raises ConfigError for the first one that is wrong."""
+        return [self.entry(name) for name in self.names()]
+
+    def entry(self, name: str) -> Entry:
+        """The entry of that name. Raises ConfigError with all that is wrong, in one line."""
+        entry, problems = self._look(name)
+        if entry is None or problems:
+            raise ConfigError(f"model {name!r}: {'; '.join(problems)}")
+        return entry
+
+    def check(self, name: str) -> str | None:
+        """Everything wrong with an entry in one line, or None. Reads the whole model file."""
+        entry, problems = self._look(name)
+        if entry is not None:
+            problems += _damage(entry)
+            problems += _sample_problems(entry)
+        return "; ".join(problems) or None
+
+    def _look(self, name: str) -> tuple[Entry | None, list[str]]:
+        folder = self.folder / name
+        if not _NAME.match(name) or not folder.is_dir():
+            return None, [f"not in {self.folder}; {nearest(name, self.names())}"]
+        problems = []
+        form = next((form for form in Form if (folder / form.value).is_file()), None)
+        if form is None:
+            problems.append(f"has none of {', '.join(form.value for form in Form)}")
+        config = None
+        if not (folder / "model.toml").is_file():
+            problems.append("has no model.toml")
+        else:
+            try:
+                config = load(folder / "model.toml", ModelConfig)
+            except ConfigError as error:
+                problems.append(str(error).removeprefix(f"{folder}/"))
+        if form is None or config is None:
+            return None, problems
+        entry = Entry(name=name, folder=folder, form=form, config=config)
+        return entry, problems + _contradictions(entry)
+
+
+def read_samples(entry: Entry) -> Samples | None:
+    """The entry's samples in the dtypes of its inputs, or None when it has none.
+
+    Raises ConfigError when the file is damaged or does not fit the signature.
+    """
+    if not entry.config.samples:
+        return None
+    path = entry.folder / entry.config.samples
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"model {entry.name!r}: {path.name} cannot be read: {error}") from error
+    inputs = {}
+    for spec in entry.config.input:
+        array = arrays.get(spec.name)
+        if array is None or array.shape[1:] != spec.shape:
+            has = "is missing" if array is None else f"has items of shape {list(array.shape[1:])}"
+            raise ConfigError(
+                f"model {entry.name!r}: in {path.name}, {spec.name!r} {has}; "
+                f"it must be (n, {', '.join(str(size) for size in spec.shape)})"
+            )
+        inputs[spec.name] = array.astype(spec.dtype)
+    counts = {len(array) for array in (*inputs.values(), *_labels(arrays))}
+    if len(counts) != 1:
+        raise ConfigError(f"model {entry.name!r}: the arrays in {path.name} differ in length")
+    labels = arrays["labels"].astype(np.int64) if "labels" in arrays else None
+    return Samples(inputs=inputs, labels=labels)
+
+
+def _labels(arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    return [arrays["labels"]] if "labels" in arrays else []
+
+
+def _contradictions(entry: Entry) -> list[str]:
+    if entry.form is not Form.PROGRAM and entry.config.runner == "compiled":
+        return [f"runner = 'compiled' needs model.pt2, this is {entry.form.value}"]
+    try:
+        if entry.form is Form.PROGRAM:
+            program = read_program(entry.path)
+            return mismatches(program, entry.config.signature, entry.config.max_batch)
+        if entry.form is Form.TORCHSCRIPT:
+            _check_torchscript(entry.path)
+        else:
+            _check_callable(entry.path)
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def _check_torchscript(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not any("/code/" in name for name in archive.namelist()):
+                raise ConfigError(
+                    "model.pt holds tensors but no code; save with torch.jit.save, or export"
+                )
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ConfigError(f"model.pt is corrupt or no TorchScript: {error}") from error
+
+
+def _check_callable(path: Path) -> None:
+    """Looks without running anything: serving decides when a model's code runs."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        at = f"model.py:{line}" if line else "model.py"
+        raise ConfigError(f"{at}: {getattr(error, 'msg', error)}") from error
+    named = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            named |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            named |= {alias.asname or alias.name for alias in node.names}
+    if not named & set(CALLABLES):
+        raise ConfigError("model.py defines neither infer(*arrays) nor load()")
+
+
+def _damage(entry: Entry) -> list[str]:
+    if entry.form is Form.CALLABLE:
+        return []
+    try:
+        with zipfile.ZipFile(entry.path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError):
+        return []  # said already
+    return [f"{entry.form.value} is corrupt: checksum of {broken} does not match"] if broken else []
+
+
+def _sample_problems(entry: Entry) -> list[str]:
+    problems = []
+    try:
+        read_samples(entry)
+    except ConfigError as error:
+        problems.append(str(error).removeprefix(f"model {entry.name!r}: "))
+    labels = entry.config.labels
+    if labels and not (entry.folder / labels).is_file():
+        problems.append(f"labels file {labels!r} is missing")
+    return problems

@@ -1,0 +1,76 @@
+"""What a model looks like from outside: its signature, its objective, its largest batch."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+DTYPE_BYTES = {
+    "float32": 4,
+    "float64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+"""Element types by name -> bytes of one element; the same names as csrc/glet/exec/tensor.h."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input or output of ONE request: the batch dimension is not part of the shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a tensor's name is empty")
+        if self.dtype not in DTYPE_BYTES:
+            raise ValueError(f"dtype {self.dtype!r} is unknown; valid are {', '.join(DTYPE_BYTES)}")
+        if any(size < 1 for size in self.shape):
+            raise ValueError(f"shape {list(self.shape)} has a size below 1")
+
+    @property
+    def elements(self) -> int:
+        """Elements of one request."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one request."""
+        return self.elements * DTYPE_BYTES[self.dtype]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} {list(self.shape)}"
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Inputs and outputs of a model, in the order in which it takes and returns them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as everything above the runner knows it."""
+
+    name: str
+    signature: Signature
+    slo_ms: float
+    max_batch: int
+
+
+def check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Raises ValueError unless there are inputs and outputs, each list without a name twice."""
+    for role, specs in (("input", inputs), ("output", outputs)):
+        names = [spec.name for spec in specs]
+        if not names:
+            raise ValueError(f"there is no {role}: give at least one [[{role}]]")
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"{role} name {sorted(twice)[0]!r} is used twice")
