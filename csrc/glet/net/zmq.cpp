@@ -189,6 +189,10 @@ Context::Context() : context_(zmq_api().ctx_new()) {
   if (context_ == nullptr) throw DeviceError("[Context] zmq_ctx_new: " + last_error());
 }
 
+Context::Context(const std::string& libzmq_path) : context_(load_zmq(libzmq_path).ctx_new()) {
+  if (context_ == nullptr) throw DeviceError("[Context] zmq_ctx_new: " + last_error());
+}
+
 Context::~Context() {
   while (zmq_api().ctx_term(context_) != 0 && zmq_api().errno_() == EINTR) {
   }

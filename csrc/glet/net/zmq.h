@@ -57,7 +57,9 @@ enum class SocketType : int { kPair = 0, kDealer = 5, kRouter = 6 };
 
 class Context {
  public:
-  Context();
+  Context();  // in the libzmq that is open already
+  // Opens libzmq first, see load_zmq.
+  explicit Context(const std::string& libzmq_path);
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context();  // every socket must be closed before

@@ -35,9 +35,9 @@ def load(path: Path, kind: type[T]) -> T:
 def decode(text: str, kind: type[T], where: str) -> T:
     """Like load(), for text; `where` names its origin in errors."""
     data = _parse(text, where)
-    unknown = _unknown_key(msgspec.inspect.type_info(kind), data, "")
-    if unknown is not None:
-        raise ConfigError(f"{where}: {unknown}")
+    misnamed = _misnamed(msgspec.inspect.type_info(kind), data, "")
+    if misnamed is not None:
+        raise ConfigError(f"{where}: {misnamed}")
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
@@ -81,26 +81,25 @@ def _one_line(message: str) -> str:
     return " ".join(message.split())
 
 
-def _unknown_key(kind: msgspec.inspect.Type, data: Any, path: str) -> str | None:
-    """What is wrong with the first key of `data` that no struct in `kind` knows, or None."""
-    if isinstance(kind, msgspec.inspect.StructType) and isinstance(data, dict):
-        return _unknown_in_struct(kind, data, path)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return _unknown_in_union(kind, data, path)
-    if isinstance(kind, msgspec.inspect.DictType) and isinstance(data, dict):
-        items = ((f"{path}.{key}".lstrip("."), value) for key, value in data.items())
-        return _first(_unknown_key(kind.value_type, value, at) for at, value in items)
-    if isinstance(kind, msgspec.inspect.ListType | msgspec.inspect.VarTupleType) and isinstance(
-        data, list
-    ):
-        return _first(
-            _unknown_key(kind.item_type, value, f"{path}[{index}]")
-            for index, value in enumerate(data)
-        )
+def _misnamed(kind: msgspec.inspect.Type, data: Any, path: str) -> str | None:
+    """What is wrong with the first key or choice of `data` that `kind` does not know, or None."""
+    match kind:
+        case msgspec.inspect.StructType() if isinstance(data, dict):
+            return _misnamed_in_struct(kind, data, path)
+        case msgspec.inspect.UnionType():
+            return _misnamed_in_union(kind, data, path)
+        case msgspec.inspect.DictType() if isinstance(data, dict):
+            tables = ((f"{path}.{key}".lstrip("."), value) for key, value in data.items())
+            return _first(_misnamed(kind.value_type, value, at) for at, value in tables)
+        case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType() if isinstance(data, list):
+            items = enumerate(data)
+            return _first(_misnamed(kind.item_type, item, f"{path}[{i}]") for i, item in items)
+        case msgspec.inspect.LiteralType() if isinstance(data, str) and data not in kind.values:
+            return _no_choice(path, data, kind.values)
     return None
 
 
-def _unknown_in_struct(
+def _misnamed_in_struct(
     kind: msgspec.inspect.StructType, data: dict[str, Any], path: str
 ) -> str | None:
     fields = {field.encode_name: field.type for field in kind.fields}
@@ -110,20 +109,28 @@ def _unknown_in_struct(
             at = f"in {path}, " if path else ""
             return f"{at}unknown key {key!r}; {nearest(key, valid)}"
     return _first(
-        _unknown_key(fields[key], value, f"{path}.{key}".lstrip("."))
+        _misnamed(fields[key], value, f"{path}.{key}".lstrip("."))
         for key, value in data.items()
         if key in fields
     )
 
 
-def _unknown_in_union(kind: msgspec.inspect.UnionType, data: Any, path: str) -> str | None:
+def _misnamed_in_union(kind: msgspec.inspect.UnionType, data: Any, path: str) -> str | None:
+    if not isinstance(data, dict):
+        return _first(_misnamed(part, data, path) for part in kind.types)
     structs = [part for part in kind.types if isinstance(part, msgspec.inspect.StructType)]
-    if isinstance(data, dict) and structs:
-        for part in structs:
-            if part.tag_field is None or data.get(part.tag_field) == part.tag:
-                return _unknown_in_struct(part, data, path)
-        return None
-    return _first(_unknown_key(part, data, path) for part in kind.types)
+    for part in structs:
+        if part.tag_field is None or data.get(part.tag_field) == part.tag:
+            return _misnamed_in_struct(part, data, path)
+    field = structs[0].tag_field if structs else None
+    tag = data.get(field) if field else None
+    if isinstance(tag, str):
+        return _no_choice(f"{path}.{field}".lstrip("."), tag, [part.tag for part in structs])
+    return None
+
+
+def _no_choice(path: str, value: str, choices: Iterable[Any]) -> str:
+    return f"{path}: {value!r} is none of {', '.join(sorted(map(str, choices)))}"
 
 
 def _first(problems: Iterable[str | None]) -> str | None:

@@ -33,13 +33,15 @@ def load_callable(entry: Entry) -> BatchCallable:
     find_torch()
     import torch
 
+    module: torch.nn.Module
     try:
         if entry.form is Form.PROGRAM:
             module = torch.export.load(str(entry.path)).module()
         else:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", r".*torch\.jit", DeprecationWarning)
-                module = torch.jit.load(str(entry.path), map_location="cpu").eval()
+                module = torch.jit.load(str(entry.path), "cpu")  # type: ignore[no-untyped-call]
+            module.eval()
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise ModelError(f"model {entry.name!r}: {_first_line(error)}") from error
     return _over_torch(entry.name, module)
@@ -49,9 +51,13 @@ def _over_torch(name: str, module: "torch.nn.Module") -> BatchCallable:
     import torch
 
     def infer(*arrays: Array) -> Outputs:
-        with torch.inference_mode():
-            # from_numpy refuses read-only memory with a warning; the batch is ours and writable.
-            result = module(*(torch.from_numpy(np.require(a, requirements="W")) for a in arrays))
+        # from_numpy warns of read-only memory; `W` copies it.
+        tensors = [torch.from_numpy(np.require(array, requirements="W")) for array in arrays]
+        try:
+            with torch.inference_mode():
+                result = module(*tensors)
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            raise ModelError(f"model {name!r}: {_first_line(error)}") from error
         if isinstance(result, torch.Tensor):
             return _array(name, result)
         if isinstance(result, tuple | list):

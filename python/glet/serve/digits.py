@@ -47,7 +47,8 @@ def load_digits(seed: int) -> Digits:
 def enlarge(images: NDArray[Any]) -> NDArray[np.float32]:
     """Images (n, h, w) to (n, 28, 28), bilinear, pixel centres aligned."""
     weights = [_interpolation(size) for size in images.shape[1:]]
-    return np.einsum("nhw,yh,xw->nyx", images, *weights, optimize=True).astype(np.float32)
+    larger: NDArray[np.float32] = np.einsum("nhw,yh,xw->nyx", images, *weights).astype(np.float32)
+    return larger
 
 
 def _interpolation(size: int) -> NDArray[np.float64]:

@@ -1,0 +1,59 @@
+"""The `glet` command: subcommands, one line for an error, exit codes 0, 1 and 2."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import glet
+from glet.errors import ConfigError, GletError
+
+COMMANDS = {
+    "models": ("glet.cli.models", "list, check, export and compile models"),
+}
+"""Subcommand -> its module and one line of help.
+
+A module has `add_parser(subparsers)`, which sets `run=` a function (args) -> exit code. Only the
+module of the command that was asked for is imported.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code: 0, 1 (it failed) or 2 (the user's input is wrong)."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        return int(args.run(args))
+    except GletError as error:
+        print(f"glet: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(arguments: Sequence[str]) -> Parser:
+    parser = Parser(
+        prog="glet",
+        description="Serve many models on few devices, each within its latency objective.",
+        epilog="example: glet models export lenet --to models",
+    )
+    parser.add_argument("--version", action="version", version=f"glet {glet.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        if name in arguments:
+            import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

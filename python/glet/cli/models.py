@@ -1,0 +1,176 @@
+"""`glet models`: what is in a model repository, whether it is sound, samples, compiling."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from glet.clock import SystemClock
+from glet.config.zoo import zoo, zoo_model
+from glet.errors import ConfigError
+from glet.serve.compile import Progress, compile_entries
+from glet.serve.compile_cache import Cache, default_cache
+from glet.serve.repository import Repository
+
+EXAMPLE = """example:
+  glet models export lenet resnet18 --to models
+  glet models check models
+  glet models compile models
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command; `args.run` is set to the function that does it."""
+    parser = subparsers.add_parser(
+        "models",
+        help="list, check, export and compile models",
+        description="A model repository is a folder with one folder per model.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(commands, "list", "models of a repository, their signatures and objectives", run_list)
+    check = _add(commands, "check", "say in one line what is wrong with each entry", run_check)
+    compile_ = _add(commands, "compile", "compile what is not compiled yet", run_compile)
+    for command in (check, compile_):
+        command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    _cache_option(compile_)
+    _add_export(commands)
+
+
+def _add(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: glet models {name} models",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the model repository")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _cache_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="where compiled models are kept (default: %(default)s)",
+    )
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="make entries of sample models",
+        description="Makes entries of the sample models; NEW=NAME stores one under another name.",
+        epilog="example: glet models export lenet lenet2=lenet resnet18 --to models\n\n"
+        f"sample models: {', '.join(zoo())}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--all", action="store_true", help="every sample model")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="model repository")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights and samples (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run=run_export)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Prints every sound entry; a broken one is named with its fault, and the exit code is 1."""
+    repository = Repository(args.folder)
+    models: dict[str, dict[str, Any]] = {}
+    broken: dict[str, str] = {}
+    for name in repository.names():
+        try:
+            entry = repository.entry(name)
+        except ConfigError as error:
+            broken[name] = str(error).removeprefix(f"model {name!r}: ")
+            continue
+        models[name] = {
+            "file": entry.form.value,
+            "slo_ms": entry.config.slo_ms,
+            "max_batch": entry.config.max_batch,
+            "inputs": [str(spec) for spec in entry.config.input],
+            "outputs": [str(spec) for spec in entry.config.output],
+            "description": entry.config.description,
+        }
+    if args.json:
+        print(json.dumps({"models": models, "broken": broken}))
+        return 1 if broken else 0
+    for name, model in models.items():
+        signature = f"({', '.join(model['inputs'])}) -> ({', '.join(model['outputs'])})"
+        limits = f"SLO {model['slo_ms']:g} ms, batch up to {model['max_batch']}"
+        print(f"{name:18} {model['file']:9} {limits:30} {signature}")
+    for name, problem in broken.items():
+        print(f"{name:18} {problem}")
+    return 1 if broken else 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Prints one line per entry; the exit code is 1 when one of them is wrong."""
+    repository = Repository(args.folder)
+    names = args.names or repository.names()
+    problems = {name: repository.check(name) for name in names}
+    if args.json:
+        print(json.dumps({"models": problems}))
+    else:
+        for name, problem in problems.items():
+            print(f"{name:18} {problem or 'ok'}")
+    return 1 if any(problems.values()) else 0
+
+
+def run_compile(args: argparse.Namespace) -> int:
+    """Compiles with progress on standard error; the exit code is 1 when a model is refused."""
+    repository = Repository(args.folder)
+    entries = [repository.entry(name) for name in args.names or repository.names()]
+    clock = SystemClock()
+
+    def report(progress: Progress) -> None:
+        print(progress.line(), file=sys.stderr if args.json else sys.stdout, flush=True)
+
+    results = compile_entries(entries, Cache(args.cache, clock), clock, report)
+    if args.json:
+        models = {
+            result.model: {
+                "runner": result.runner,
+                "reason": result.reason,
+                "library": result.library,
+                "compile_s": result.compile_s,
+                "library_bytes": result.library_bytes,
+            }
+            for result in results
+        }
+        print(json.dumps({"cache": str(args.cache), "models": models}))
+    return 1 if any(result.runner == "refused" for result in results) else 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Exports samples; the exit code is 2 when a name is unknown or an entry exists."""
+    from glet.serve.export import export_model
+
+    if bool(args.names) == args.all:
+        raise ConfigError("glet models export: give the names of sample models, or --all")
+    wanted = [_new_and_sample(name) for name in args.names or zoo()]
+    for name, sample in wanted:
+        zoo_model(sample)
+        if (args.to / name).exists():
+            raise ConfigError(f"{args.to / name}: exists already; remove it to export it again")
+    written = {}
+    for index, (name, sample) in enumerate(wanted, start=1):
+        if not args.json:
+            print(f"exporting {name} ({index} of {len(wanted)})...", flush=True)
+        written[name] = str(export_model(sample, args.to, name, args.seed))
+    if args.json:
+        print(json.dumps({"models": written}))
+    return 0
+
+
+def _new_and_sample(text: str) -> tuple[str, str]:
+    new, separator, sample = text.partition("=")
+    return (new, sample) if separator else (text, text)
