@@ -6,5 +6,7 @@
 namespace glet::bind {
 
 void bind_errors(pybind11::module_& m);
+void bind_batch(pybind11::module_& m);
+void bind_route(pybind11::module_& m);
 
 }  // namespace glet::bind

@@ -38,6 +38,8 @@ void translate(std::exception_ptr pending) {
 
 }  // namespace
 
-void bind_errors(py::module_&) { py::register_local_exception_translator(translate); }
+void bind_errors(py::module_&) {
+  py::register_local_exception_translator(translate);
+}
 
 }  // namespace glet::bind

@@ -6,4 +6,6 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = GLET_VERSION;
 #endif
   glet::bind::bind_errors(m);
+  glet::bind::bind_batch(m);
+  glet::bind::bind_route(m);
 }
