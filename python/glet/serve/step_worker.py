@@ -24,7 +24,6 @@ from glet.wire.messages import (
     RemoveGpulet,
     Step,
     StepDone,
-    UnloadModel,
     UpdateModel,
 )
 
