@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
 import zmq
 
 from glet.clock import Clock
@@ -227,10 +226,12 @@ class Backend:
 
     def _released(self, seq: int) -> bool:
         """Whether every frontend routes by the state of that number, or had its time to."""
+        if seq > self._seq:
+            return False
         if all(seen >= seq for seen in self._seen.values()):
-            return self._seq >= seq
+            return True
         sent_s = self._seq_s.get(seq)
-        return sent_s is not None and self._clock.now_s() - sent_s > RELEASE_LIMIT_S
+        return sent_s is None or self._clock.now_s() - sent_s > RELEASE_LIMIT_S
 
     def _on_step(self, step: Step, done: StepDone) -> None:
         if not isinstance(step, LoadModel):
@@ -302,7 +303,7 @@ def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
         type=config.type or "cpu",
         cores=cores,
         granularity_pct=100.0 / len(cores),
-        memory_mb=psutil.virtual_memory().total // 1_000_000,
+        memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
     )
 
 

@@ -17,7 +17,10 @@ def gpulet_states(
     executor_of: Callable[[int], int],
     why_not: WhyNot,
 ) -> tuple[GpuletState, ...]:
-    """What is wanted, as far as it got, and what still drains. `why_not`: why a model is missing."""
+    """What is wanted, as far as it got, and what still drains.
+
+    `why_not` says why a model is not there; '' while it is on its way.
+    """
     wanted = {gpulet.number: gpulet for gpulet in placed}
     draining = [gpulet.placed for number, gpulet in hosted.items() if number not in wanted]
     return tuple(
