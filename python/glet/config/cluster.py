@@ -91,10 +91,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         found = problems(_gpulets(self.gpulet))
         if found:
             raise ValueError(found[0])
-        if self.partition == "profiled":
-            without = [backend_name(b) for b in self.backend if not b.profile]
-            if without:
-                raise ValueError(f"partition is profiled, but {without[0]} has no profile")
 
     def static_plan(self) -> Plan | None:
         """The plan of the `gpulet` tables, or None without any."""

@@ -9,11 +9,11 @@ from glet.wire.messages import BackendState, GpuletState, LoadedModel, ModelCoun
 
 
 def models_body(states: Mapping[str, BackendState], routing: Routing) -> dict[str, Any]:
-    """`{"models": [...]}`, sorted by name."""
+    """Name of a model -> what is known of it, sorted."""
     names = {m.name for s in states.values() for m in s.models} | {
         m.name for s in states.values() for g in s.gpulets for m in g.models
     }
-    return {"models": [_model(name, states, routing) for name in sorted(names)]}
+    return {name: _model(name, states, routing) for name in sorted(names)}
 
 
 def stats_body(
@@ -68,8 +68,7 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
         if model.name == name
     ]
     errors = [m.error for m in known if m.error] + [m.error for _, _, m in places if m.error]
-    body: dict[str, Any] = {
-        "name": name,
+    return {
         "state": _state(name, [m.state for m in known], [m for _, _, m in places], routing),
         "error": errors[0] if errors else "",
         "emulated": any(state.device.emulated for state, _, _ in places),
@@ -87,9 +86,8 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
             }
             for state, gpulet, model in places
         ],
+        **_spec(next((m.spec for m in known if m.spec is not None), None)),
     }
-    spec = next((m.spec for m in known if m.spec is not None), None)
-    return body if spec is None else {**body, **_spec(spec)}
 
 
 def _state(name: str, known: Iterable[str], places: Iterable[LoadedModel], routing: Routing) -> str:
@@ -103,7 +101,9 @@ def _state(name: str, known: Iterable[str], places: Iterable[LoadedModel], routi
     return "known"
 
 
-def _spec(spec: ModelSpec) -> dict[str, Any]:
+def _spec(spec: ModelSpec | None) -> dict[str, Any]:
+    if spec is None:
+        return {"slo_ms": None, "max_batch": None, "inputs": [], "outputs": []}
     return {
         "slo_ms": spec.slo_ms,
         "max_batch": spec.max_batch,

@@ -93,11 +93,7 @@ class RouteTable:
         for name, spec in wanted.models.items():
             if before.models.get(name) != spec:
                 self._loop.set_model(name, native_signature(spec.signature), spec.slo_ms)
-        for key, endpoint in wanted.executors.items():
-            if key not in self._numbers:
-                self._numbers[key] = self._next_number
-                self._next_number += 1
-                self._loop.add_executor(self._numbers[key], endpoint)
+        self._add_executors(wanted)
         for name in wanted.models:
             routes = wanted.routes.get(name, ())
             is_new = before.models.get(name) != wanted.models[name]
@@ -112,6 +108,13 @@ class RouteTable:
             self._loop.remove_model(name)
         self.applied = wanted
         return True
+
+    def _add_executors(self, wanted: Routing) -> None:
+        for key, endpoint in wanted.executors.items():
+            if key not in self._numbers:
+                self._numbers[key] = self._next_number
+                self._next_number += 1
+                self._loop.add_executor(self._numbers[key], endpoint)
 
     def lost(self, number: int) -> ExecutorKey | None:
         """The loop gave up an executor: it counts as new if a backend still calls it ready."""
