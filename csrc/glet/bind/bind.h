@@ -13,5 +13,6 @@ void bind_route(pybind11::module_& m);
 void bind_exec(pybind11::module_& m);
 void bind_completion(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
+void bind_net(pybind11::module_& m);
 
 }  // namespace glet::bind
