@@ -52,11 +52,11 @@ struct Completion {
   Outcome outcome = Outcome::kOk;
   GpuletId gpulet = 0;
   ModelId model = 0;
-  int batch = 0;                               // size of the batch it ran in
-  int slot = 0;                                // its place in `outputs`
-  Nanos queued{0};                             // arrival until the batch was formed
-  Nanos batched{0};                            // copying inputs into the batch tensor
-  Nanos executed{0};                           // the runner
+  int batch = 0;        // size of the batch it ran in
+  int slot = 0;         // its place in `outputs`
+  Nanos queued{0};      // arrival until the batch was formed
+  Nanos batched{0};     // copying inputs into the batch tensor
+  Nanos executed{0};    // the runner
   std::shared_ptr<const OutputBatch> outputs;  // kOk only
   std::shared_ptr<const std::string> error;    // kFailed and kInvalid only
   std::unique_ptr<Payload> payload;            // only with release_on_owner
@@ -67,8 +67,8 @@ struct ModelStats {
   ModelId model;
   std::uint64_t ok, late, full, failed, batches, items;
   std::size_t waiting;
-  double correction;  // measured / predicted batch latency, slow-moving
-  Nanos busy;         // time the runner ran
+  double correction;      // measured / predicted batch latency, slow-moving
+  Nanos busy;             // time the runner ran
 };
 
 // The gpulets of one process: a worker thread per gpulet, each over a batch::GpuletQueue and the
@@ -88,7 +88,8 @@ class Engine {
   // is left completes as kUnavailable.
   void remove_gpulet(GpuletId gpulet, Nanos drain_until);
 
-  void load(GpuletId gpulet, ModelId model, std::unique_ptr<Runner> runner, batch::ModelPlan plan);
+  void load(GpuletId gpulet, ModelId model, std::unique_ptr<Runner> runner,
+            batch::ModelPlan plan);
   // New batch cap, SLO margin, latency or time share for a loaded model; nothing waiting is lost.
   void update(GpuletId gpulet, ModelId model, batch::ModelPlan plan);
   // What waits is completed as kUnavailable after `drain_until`.
