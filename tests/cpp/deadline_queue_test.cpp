@@ -194,6 +194,8 @@ TEST_CASE("a new plan keeps what waits") {
   CHECK(queue.size() == 8);
   CHECK(queue.decide(ms(0)).batch_size == 2);
   CHECK(queue.latency(2) == ms(6));
+  queue.observe(8, ms(400));
+  CHECK(queue.correction() == 1.0);
 }
 
 TEST_CASE("random lives: nothing lost, nothing twice, nothing late run, wakes ahead, all repeats") {
