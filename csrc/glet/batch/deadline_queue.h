@@ -3,6 +3,8 @@
 #include <deque>
 #include <vector>
 
+#include "glet/batch/lookahead.h"
+#include "glet/batch/predictor.h"
 #include "glet/batch/request.h"
 #include "glet/profile/latency_table.h"
 #include "glet/time.h"
@@ -10,18 +12,18 @@
 namespace glet::batch {
 
 struct QueueLimits {
-  int capacity = 1024;     // requests that may wait
-  int max_batch = 1;       // the planned batch: a cap, never exceeded
-  bool drop_late = true;   // refuse and drop what cannot finish in time
-  Nanos margin{0};         // kept free between the end of a batch and a deadline (reply path)
-  Nanos linger{0};         // how long the oldest request may wait for company while the gpulet idles
+  int capacity = 1024;    // requests that may wait
+  int max_batch = 1;      // the planned batch: a cap, never exceeded
+  bool drop_late = true;  // refuse and drop what cannot finish in time
+  Nanos margin{0};        // kept free between the end of a batch and a deadline (reply path)
+  Nanos linger{0};        // how long the oldest request may wait for company while the gpulet idles
 };
 
 // What to do now. Taken together with the queue it is a pure function of (queue, now).
 struct Decision {
-  int batch_size = 0;     // run this many now, earliest deadlines first; 0 means wait
-  Nanos wake_at = kNever; // with batch_size 0: when to ask again; never before now
-  Nanos slack = kNever;   // with batch_size > 0: how long the batch's start could still be put off
+  int batch_size = 0;      // run this many now, earliest deadlines first; 0 means wait
+  Nanos wake_at = kNever;  // with batch_size 0: when to ask again; never before now
+  Nanos slack = kNever;    // with batch_size > 0: how long the batch's start could still be put off
 };
 
 // The requests of one model that wait for one gpulet, in deadline order. It decides; it does not
@@ -36,9 +38,9 @@ class DeadlineQueue {
   DeadlineQueue(profile::LatencyTable latency, QueueLimits limits);
 
   // Accepts, or says why not: full at capacity; late when even the soonest possible finish behind
-  // what is queued with earlier deadlines misses the deadline (only with drop_late). `busy_until`
-  // is when the gpulet is free again (<= now when idle). With drop_late, accepted requests make
-  // no earlier accepted request late by the queue's own model of latency.
+  // what is queued with earlier deadlines misses the deadline (only with drop_late), or when it
+  // would be served in place of a later deadline and not beside it. `busy_until` is when the gpulet
+  // is free again (<= now when idle). Times are >= 0; a deadline of kNever is never late.
   Admit push(const Request& request, Nanos now, Nanos busy_until);
 
   // How many to run now if the gpulet is free, or when to ask again. Never picks a request that
@@ -62,21 +64,38 @@ class DeadlineQueue {
   void observe(int batch, Nanos took);
 
   // Predicted latency of a batch: table times correction.
+  // Throws ProfileError outside 1..limits().max_batch.
   Nanos latency(int batch) const;
-  double correction() const { return correction_; }
+  // Measured / table, slow-moving.
+  double correction() const { return predictor_.mean(); }
 
   std::size_t size() const { return waiting_.size(); }
   bool empty() const { return waiting_.empty(); }
   Nanos earliest_deadline() const { return empty() ? kNever : waiting_.front().deadline; }
+  // Deadline of the request at this place, 0 the earliest; kNever behind the last.
+  Nanos deadline_of(int place) const {
+    const auto at = static_cast<std::size_t>(place);
+    return at < waiting_.size() ? waiting_[at].deadline : kNever;
+  }
   const QueueLimits& limits() const { return limits_; }
   // Replaces limits and table (a new plan); what waits stays and is judged by the new ones.
   void update(profile::LatencyTable latency, QueueLimits limits);
 
  private:
-  profile::LatencyTable latency_;
+  Lookahead ahead(double time_worth = 0.0) const;
+  std::deque<Request>::iterator insert(const Request& request);
+  void note(bool lost);
+  bool fits_behind_all(const Request& request, Nanos start);
+  bool fits_between(const Request& request, Nanos start);
+  void note_refusal(const Request& request, Nanos now);
+  int best_batch(Nanos now) const;
+  Nanos linger_until(int batch) const;
+
+  Predictor predictor_;
   QueueLimits limits_;
-  double correction_ = 1.0;
   std::deque<Request> waiting_;  // by deadline, then arrival order
+  double loss_ = 0.0;            // share of the last requests that were refused or given up
+  int refusals_ = 0;             // in a row that only the learned correction explains
 };
 
 }  // namespace glet::batch

@@ -45,8 +45,33 @@ class GpuletQueue {
   void observe(ModelId model, int batch, Nanos took);
 
   Nanos latency(ModelId model, int batch) const;
+  double correction(ModelId model) const;
   std::size_t size() const;
   std::size_t size(ModelId model) const;
+
+ private:
+  struct Entry {
+    ModelId model;
+    DeadlineQueue queue;
+    double time_share;
+    double used_ns;  // virtual: time used / time_share
+  };
+  // A model whose next batch is known; `latest` is when it has to start for its head to be in time.
+  struct Next {
+    std::size_t index;
+    int batch;
+    Nanos length;
+    Nanos latest;
+  };
+
+  Entry& entry(ModelId model, const char* where);
+  const Entry& entry(ModelId model, const char* where) const;
+  std::vector<Next> next_batches(Nanos now, Nanos& wake_at) const;
+  bool harmless(const Next& first, const std::vector<Next>& all, Nanos now) const;
+  int harmless_part(const Next& first, const std::vector<Next>& all, Nanos now) const;
+  const Next& furthest_below_share(const std::vector<Next>& all) const;
+
+  std::vector<Entry> entries_;
 };
 
 }  // namespace glet::batch

@@ -4,15 +4,22 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "glet/exec/tensor.h"
 
 namespace glet::exec {
 
-// The outputs of one batch; requests share it and read their slot. Freed with the last request.
+// The outputs of one batch; requests share it and read their slot. Freed with the last request, on
+// whatever thread drops it.
 class OutputBatch {
  public:
+  explicit OutputBatch(std::shared_ptr<const Signature> signature)
+      : signature_(std::move(signature)) {}
+  OutputBatch(const OutputBatch&) = delete;
+  OutputBatch& operator=(const OutputBatch&) = delete;
+
   struct Part {
     const std::byte* data;   // contiguous, item after item
     std::size_t item_bytes;  // of one request
@@ -25,9 +32,14 @@ class OutputBatch {
     return {part.data + part.item_bytes * static_cast<std::size_t>(slot), part.item_bytes};
   }
   std::size_t outputs() const { return parts_.size(); }
+  // What the bytes mean: valid even after the model is unloaded.
+  const Signature& signature() const { return *signature_; }
 
  protected:
   std::vector<Part> parts_;
+
+ private:
+  std::shared_ptr<const Signature> signature_;
 };
 
 // The one interface to whatever computes. A runner belongs to one worker thread: input() and run()

@@ -34,8 +34,9 @@ struct TensorSpec {
   DType dtype = DType::kFloat32;
   std::vector<std::int64_t> shape;
 
+  // Throw ArgumentError on a negative dimension or more than memory can hold.
   std::size_t elements() const;
-  std::size_t bytes() const { return elements() * dtype_bytes(dtype); }
+  std::size_t bytes() const;
 };
 
 struct Signature {

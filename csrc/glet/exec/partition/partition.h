@@ -15,7 +15,7 @@ struct PartitionSpec {
 
 // What the worker thread really got, for reports and tests.
 struct PartitionReport {
-  std::vector<int> cores;   // affinity mask of the worker thread
+  std::vector<int> cores;  // affinity mask of the worker thread
   int intra_op_threads = 1;
 };
 

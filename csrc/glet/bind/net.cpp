@@ -1,0 +1,103 @@
+#include <pybind11/stl.h>
+
+#include "glet/bind/bind.h"
+#include "glet/net/executor_loop.h"
+#include "glet/net/frontend_loop.h"
+
+namespace py = pybind11;
+
+namespace glet::bind {
+namespace {
+
+using net::ExecutorLoop;
+using net::FrontendLoop;
+using net::FrontendModelStats;
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+py::dict stats_dict(const FrontendModelStats& stats) {
+  py::dict out;
+  out["received"] = stats.received;
+  out["ok"] = stats.ok;
+  out["late"] = stats.late;
+  out["full"] = stats.full;
+  out["failed"] = stats.failed;
+  out["unavailable"] = stats.unavailable;
+  out["invalid"] = stats.invalid;
+  out["retried"] = stats.retried;
+  out["unsent"] = stats.unsent;
+  out["outstanding"] = stats.outstanding;
+  out["p50_ms"] = stats.p50_ms;
+  out["p95_ms"] = stats.p95_ms;
+  out["p99_ms"] = stats.p99_ms;
+  return out;
+}
+
+py::dict frontend_stats(FrontendLoop& loop) {
+  std::vector<FrontendModelStats> all;
+  {
+    const py::gil_scoped_release no_gil;
+    all = loop.stats();
+  }
+  py::dict out;
+  for (const FrontendModelStats& stats : all) out[py::str(stats.model)] = stats_dict(stats);
+  return out;
+}
+
+py::list take_control(FrontendLoop& loop) {
+  py::list out;
+  for (const net::ControlRequest& request : loop.take_control()) {
+    out.append(py::make_tuple(
+        py::bytes(request.client), request.op, request.id, py::bytes(request.header)));
+  }
+  return out;
+}
+
+void set_routes(
+    FrontendLoop& loop, const std::string& name,
+    const std::vector<std::tuple<int, int, int, double>>& routes) {
+  std::vector<net::RouteSpec> specs;
+  for (const auto& [executor, gpulet, model, weight] : routes) {
+    specs.push_back({executor, gpulet, model, weight});
+  }
+  loop.set_routes(name, std::move(specs));
+}
+
+}  // namespace
+
+void bind_net(py::module_& m) {
+  py::class_<FrontendLoop>(m, "FrontendLoop")
+      .def(py::init<const std::string&>(), py::arg("libzmq"))
+      .def("bind", &FrontendLoop::bind, py::arg("endpoint"), NoGil())
+      .def("start", &FrontendLoop::start, NoGil())
+      .def("close", &FrontendLoop::close, NoGil())
+      .def("set_model", &FrontendLoop::set_model, py::arg("name"), py::arg("signature"),
+           py::arg("slo_ms"), NoGil())
+      .def("remove_model", &FrontendLoop::remove_model, py::arg("name"), NoGil())
+      .def("add_executor", &FrontendLoop::add_executor, py::arg("executor"), py::arg("endpoint"),
+           NoGil())
+      .def("remove_executor", &FrontendLoop::remove_executor, py::arg("executor"), NoGil())
+      .def("set_routes", &set_routes, py::arg("name"), py::arg("routes"), NoGil())
+      .def("control_fd", &FrontendLoop::control_fd)
+      .def("take_control", &take_control)
+      .def("take_lost", &FrontendLoop::take_lost, NoGil())
+      .def(
+          "answer",
+          [](FrontendLoop& loop, const py::bytes& client, const py::bytes& header) {
+            loop.answer(client, header);
+          },
+          py::arg("client"), py::arg("header"))
+      .def("stop_admitting", &FrontendLoop::stop_admitting, NoGil())
+      .def("outstanding", &FrontendLoop::outstanding, NoGil())
+      .def("stats", &frontend_stats);
+
+  py::class_<ExecutorLoop>(m, "ExecutorLoop")
+      .def(py::init<const std::string&, exec::Engine&>(), py::arg("libzmq"), py::arg("engine"),
+           py::keep_alive<1, 3>())
+      .def("bind", &ExecutorLoop::bind, py::arg("endpoint"), NoGil())
+      .def("start", &ExecutorLoop::start, NoGil())
+      .def("close", &ExecutorLoop::close, NoGil())
+      .def("stop_admitting", &ExecutorLoop::stop_admitting, NoGil())
+      .def("outstanding", &ExecutorLoop::outstanding, NoGil());
+}
+
+}  // namespace glet::bind

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "glet/exec/tensor.h"
+#include "glet/exec/torch_shim.h"
+
+namespace glet::exec {
+
+struct AotiContainer;  // AOTInductor's, opaque
+
+// A model that AOTInductor compiled for the CPU: the weights once, shared by the runners of all
+// gpulets that serve it.
+class AotiModel {
+ public:
+  // `path`: the model's shared object (out of its .pt2 package). `runners`: how many threads may
+  // run it at once; more wait for one another. Throws DeviceError when torch is not loaded, and
+  // ModelError when the file is no such model, has other numbers of inputs or outputs than
+  // `signature`, or needs operators beyond torch's C interface.
+  AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& path, Signature signature,
+            int runners);
+  AotiModel(const AotiModel&) = delete;
+  AotiModel& operator=(const AotiModel&) = delete;
+  ~AotiModel();
+
+  // `inputs` are consumed whatever happens; `outputs` are the caller's. Throws ModelError.
+  void run(std::span<TensorHandle> inputs, std::span<TensorHandle> outputs);
+
+  const TorchShim& torch() const { return *torch_; }
+  const std::shared_ptr<const Signature>& signature() const { return signature_; }
+  const std::string& path() const { return path_; }
+  int runners() const { return runners_; }
+  // Memory of the weights; 0 where the model was compiled by a torch that does not say.
+  std::size_t constants_bytes() const { return constants_bytes_; }
+
+ private:
+  using Error = std::int32_t;
+  struct Close {
+    void operator()(void* library) const;
+  };
+
+  void resolve();
+  void check_counts();
+  [[noreturn]] void fail(const std::string& what) const;
+  std::string reason() const;
+
+  std::shared_ptr<const TorchShim> torch_;
+  std::shared_ptr<const Signature> signature_;
+  std::string path_;
+  int runners_;
+  std::size_t constants_bytes_ = 0;
+  std::unique_ptr<void, Close> library_;
+  AotiContainer* container_ = nullptr;
+
+  Error (*create_)(AotiContainer** container, std::size_t runners, const char* device,
+                   const char* cubin_dir) = nullptr;
+  Error (*delete_)(AotiContainer* container) = nullptr;
+  Error (*run_)(AotiContainer* container, TensorHandle* inputs, std::size_t num_inputs,
+                TensorHandle* outputs, std::size_t num_outputs, void* stream,
+                void* proxy_executor) = nullptr;
+  Error (*num_inputs_)(AotiContainer* container, std::size_t* count) = nullptr;
+  Error (*num_outputs_)(AotiContainer* container, std::size_t* count) = nullptr;
+  Error (*last_error_)(const char** message) = nullptr;                                // since 2.12
+  Error (*constants_size_)(AotiContainer* container, std::uint64_t* bytes) = nullptr;  // optional
+};
+
+}  // namespace glet::exec

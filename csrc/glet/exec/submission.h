@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "glet/batch/request.h"
+#include "glet/exec/runner.h"
+#include "glet/route/router.h"
+#include "glet/time.h"
+
+// What goes into an engine and what comes out.
+namespace glet::exec {
+
+using batch::ModelId;
+using route::GpuletId;
+
+// The input bytes of one request, owned. Destroyed on a worker thread after the bytes were copied
+// into the batch, or travels back in the completion (`Completion::payload`) when
+// `release_on_owner` is set: for payloads that may only be freed by whoever made them.
+class Payload {
+ public:
+  virtual ~Payload() = default;
+  virtual std::size_t inputs() const = 0;
+  virtual std::span<const std::byte> input(std::size_t index) const = 0;
+  virtual bool release_on_owner() const { return false; }
+};
+
+struct Submission {
+  std::uint64_t tag = 0;  // the caller's own, comes back in the completion
+  GpuletId gpulet = 0;
+  ModelId model = 0;
+  Nanos arrival{0};
+  Nanos deadline{0};
+  std::unique_ptr<Payload> payload;
+};
+
+enum class Outcome : std::uint8_t {
+  kOk,
+  kLate,         // refused or dropped: could not finish in time
+  kFull,         // refused: the queue is at capacity
+  kFailed,       // the model threw; `error` says what
+  kUnavailable,  // no such gpulet or model here (any more)
+  kInvalid,      // the payload does not fit the signature; `error` says how
+};
+
+struct Completion {
+  std::uint64_t tag = 0;
+  Outcome outcome = Outcome::kOk;
+  GpuletId gpulet = 0;
+  ModelId model = 0;
+  int batch = 0;                               // size of the batch it ran in
+  int slot = 0;                                // its place in `outputs`
+  Nanos queued{0};                             // arrival until the batch was formed
+  Nanos batched{0};                            // copying inputs into the batch tensor
+  Nanos executed{0};                           // the runner
+  std::shared_ptr<const OutputBatch> outputs;  // kOk only
+  std::shared_ptr<const std::string> error;    // kFailed and kInvalid only
+  std::unique_ptr<Payload> payload;            // only with release_on_owner
+};
+
+struct ModelStats {
+  GpuletId gpulet;
+  ModelId model;
+  std::uint64_t ok, late, full, failed, batches, items;
+  std::size_t waiting;
+  double correction;  // measured / predicted batch latency, slow-moving
+  Nanos busy;         // time the runner ran
+};
+
+}  // namespace glet::exec

@@ -1,0 +1,279 @@
+#include "glet/exec/worker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "glet/error.h"
+
+// The callers' side of a worker; worker_loop.cpp is the thread's.
+namespace glet::exec {
+namespace {
+
+std::chrono::steady_clock::time_point clock_time(Nanos at) {
+  return std::chrono::steady_clock::time_point(at);
+}
+
+void check_batch(const char* method, ModelId model, const Runner& runner, int batch) {
+  if (batch >= 1 && batch <= runner.max_batch()) return;
+  throw ArgumentError(std::string("[Engine.") + method + "] batch " + std::to_string(batch) +
+                      " of model " + std::to_string(model) + "; its runner takes 1.." +
+                      std::to_string(runner.max_batch()));
+}
+
+// Empty when the payload fits.
+std::string misfit(const Payload* payload, const Signature& signature,
+                   const std::vector<std::size_t>& input_bytes) {
+  const std::size_t given = payload != nullptr ? payload->inputs() : 0;
+  if (given != input_bytes.size()) {
+    return "got " + std::to_string(given) + " inputs; the model takes " +
+           std::to_string(input_bytes.size());
+  }
+  for (std::size_t i = 0; i < given; ++i) {
+    const std::size_t bytes = payload->input(i).size();
+    if (bytes == input_bytes[i]) continue;
+    return "input '" + signature.inputs[i].name + "' has " + std::to_string(bytes) +
+           " bytes; expected " + std::to_string(input_bytes[i]);
+  }
+  return {};
+}
+
+}  // namespace
+
+Worker::Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& completions)
+    : gpulet_(gpulet), completions_(completions) {
+  if (spec.kind == PartitionSpec::Kind::kCpu) {
+    intra_op_threads_ = static_cast<int>(spec.cores.size());
+  }
+  std::promise<void> entered;
+  auto ready = entered.get_future();
+  thread_ = std::thread([this, spec, &entered] { main(spec, entered); });
+  try {
+    ready.get();
+  } catch (...) {
+    thread_.join();
+    throw;
+  }
+}
+
+PartitionReport Worker::partition() {
+  std::future<PartitionReport> answer;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_) throw ArgumentError("[Engine.partition] the gpulet is being removed");
+    answer = questions_.emplace_back().get_future();
+  }
+  wake_.notify_one();
+  return answer.get();
+}
+
+void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPlan plan) {
+  check_batch("load", model, *runner, plan.limits.max_batch);
+  auto entry = std::make_unique<Model>(Model{.id = model,
+                                             .runner = std::move(runner),
+                                             .planned = plan.latency,
+                                             .input_bytes = {},
+                                             .admitting = true,
+                                             .stats = {}});
+  for (const TensorSpec& spec : entry->runner->signature().inputs) {
+    entry->input_bytes.push_back(spec.bytes());
+  }
+  entry->stats.gpulet = gpulet_;
+  entry->stats.model = model;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!admitting_) throw ArgumentError("[Engine.load] the gpulet is being removed");
+    if (find(model) != nullptr) {
+      throw ArgumentError("[Engine.load] model " + std::to_string(model) + " is on gpulet " +
+                          std::to_string(gpulet_) + " already");
+    }
+    queue_.add(model, std::move(plan));
+    models_.emplace(model, std::move(entry));
+    refresh_threads_ = true;
+  }
+  wake_.notify_one();
+}
+
+void Worker::update(ModelId model, batch::ModelPlan plan) {
+  {
+    const std::lock_guard lock(mutex_);
+    Model& entry = require(model, "update");
+    check_batch("update", model, *entry.runner, plan.limits.max_batch);
+    auto planned = plan.latency;
+    queue_.update(model, std::move(plan));
+    entry.planned = std::move(planned);
+  }
+  wake_.notify_one();
+}
+
+void Worker::unload(ModelId model, Nanos drain_until) {
+  std::vector<Completion> left;
+  std::unique_ptr<Model> removed;  // destroyed last and unlocked: a runner may take long to go
+  {
+    Lock lock(mutex_);
+    Model& entry = require(model, "unload");
+    entry.admitting = false;
+    ++waiters_;
+    changed_.wait_until(lock, clock_time(drain_until),
+                        [&] { return stop_ || (running_ != &entry && queue_.size(model) == 0); });
+    std::vector<batch::Request> requests;
+    queue_.remove(model, requests);
+    give_back(requests, left);
+    changed_.wait(lock, [&] { return running_ != &entry; });
+    --waiters_;
+    removed = std::move(models_.at(model));
+    models_.erase(model);
+  }
+  completions_.push(left);
+}
+
+std::vector<Nanos> Worker::measure(ModelId model, int batch, int repeats) {
+  if (repeats < 1) {
+    throw ArgumentError("[Engine.measure] repeats " + std::to_string(repeats) +
+                        "; must be at least 1");
+  }
+  std::future<std::vector<Nanos>> result;
+  {
+    const std::lock_guard lock(mutex_);
+    check_batch("measure", model, *require(model, "measure").runner, batch);
+    Measurement& added = measurements_.emplace_back();
+    added.model = model;
+    added.batch = batch;
+    added.remaining = repeats;
+    result = added.result.get_future();
+  }
+  wake_.notify_one();
+  return result.get();
+}
+
+void Worker::stats(std::vector<ModelStats>& out) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, model] : models_) {
+    if (!queue_.has(id)) continue;  // all but unloaded
+    ModelStats& copy = out.emplace_back(model->stats);
+    copy.waiting = queue_.size(id);
+    const auto predicted = static_cast<double>(model->planned.at(1).count());
+    copy.correction = static_cast<double>(queue_.latency(id, 1).count()) / predicted;
+  }
+}
+
+void Worker::submit(std::span<Submission> burst, std::vector<Completion>& refused) {
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    const Nanos at = now();
+    Model* model = nullptr;
+    for (Submission& submission : burst) {
+      if (model == nullptr || model->id != submission.model) model = find(submission.model);
+      std::string error;
+      const Outcome outcome = admit(model, submission, at, error);
+      if (outcome == Outcome::kOk) {
+        wake = true;
+        continue;
+      }
+      Pending pending{submission.tag, submission.model, submission.arrival,
+                      std::move(submission.payload)};
+      Completion& answer = refused.emplace_back(completion(pending, outcome, at));
+      if (!error.empty()) answer.error = std::make_shared<const std::string>(std::move(error));
+      // Not freed under the lock: it goes with the burst.
+      submission.payload = std::move(pending.payload);
+    }
+    wake = wake && std::exchange(sleeping_, false);
+  }
+  if (wake) wake_.notify_one();
+}
+
+// kOk when it waits in the queue now.
+Outcome Worker::admit(Model* model, Submission& submission, Nanos at, std::string& error) {
+  if (model == nullptr || !model->admitting || !admitting_) return Outcome::kUnavailable;
+  error = misfit(submission.payload.get(), model->runner->signature(), model->input_bytes);
+  if (!error.empty()) return Outcome::kInvalid;
+  if (free_slots_.empty()) {
+    free_slots_.push_back(pending_.size());
+    pending_.emplace_back();
+  }
+  const std::uint64_t slot = free_slots_.back();
+  const batch::Request request{slot, submission.arrival, submission.deadline};
+  switch (queue_.push(model->id, request, at, busy_until_)) {
+    case batch::Admit::kFull:
+      ++model->stats.full;
+      return Outcome::kFull;
+    case batch::Admit::kLate:
+      ++model->stats.late;
+      return Outcome::kLate;
+    case batch::Admit::kAccepted:
+      break;
+  }
+  free_slots_.pop_back();
+  pending_[slot] = {submission.tag, model->id, submission.arrival, std::move(submission.payload)};
+  return Outcome::kOk;
+}
+
+void Worker::stop(Nanos drain_until) {
+  const std::lock_guard one_at_a_time(stopping_);
+  if (!thread_.joinable()) return;
+  std::vector<Completion> left;
+  std::vector<std::unique_ptr<Model>> removed;  // a batch may still run until the thread ended
+  {
+    Lock lock(mutex_);
+    admitting_ = false;
+    ++waiters_;
+    changed_.wait_until(lock, clock_time(drain_until),
+                        [&] { return running_ == nullptr && queue_.size() == 0; });
+    --waiters_;
+    std::vector<batch::Request> requests;
+    for (auto& [id, model] : models_) {
+      if (!model->admitting) continue;  // an unload() is about to remove this one
+      queue_.remove(id, requests);
+      removed.push_back(std::move(model));
+    }
+    std::erase_if(models_, [](const auto& entry) { return entry.second == nullptr; });
+    give_back(requests, left);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  changed_.notify_all();
+  thread_.join();
+  completions_.push(left);
+}
+
+Worker::Pending Worker::take_pending(std::uint64_t slot) {
+  free_slots_.push_back(slot);
+  return std::move(pending_[slot]);
+}
+
+void Worker::give_back(const std::vector<batch::Request>& requests,
+                       std::vector<Completion>& answers) {
+  const Nanos at = now();
+  for (const batch::Request& request : requests) {
+    Pending pending = take_pending(request.id);
+    answers.push_back(completion(pending, Outcome::kUnavailable, at));
+  }
+}
+
+// Takes the payload along only if its owner wants it back.
+Completion Worker::completion(Pending& pending, Outcome outcome, Nanos at) const {
+  Completion answer;
+  answer.tag = pending.tag;
+  answer.outcome = outcome;
+  answer.gpulet = gpulet_;
+  answer.model = pending.model;
+  answer.queued = at - pending.arrival;
+  if (pending.payload != nullptr && pending.payload->release_on_owner()) {
+    answer.payload = std::move(pending.payload);
+  }
+  return answer;
+}
+
+Worker::Model* Worker::find(ModelId model) {
+  const auto found = models_.find(model);
+  return found == models_.end() ? nullptr : found->second.get();
+}
+
+Worker::Model& Worker::require(ModelId model, const char* method) {
+  Model* found = find(model);
+  if (found != nullptr && found->admitting) return *found;
+  throw ArgumentError(std::string("[Engine.") + method + "] model " + std::to_string(model) +
+                      " is not loaded on gpulet " + std::to_string(gpulet_));
+}
+
+}  // namespace glet::exec

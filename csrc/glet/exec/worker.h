@@ -1,0 +1,132 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "glet/batch/gpulet_queue.h"
+#include "glet/exec/completion_queue.h"
+#include "glet/exec/engine.h"
+#include "glet/exec/partition/partition.h"
+#include "glet/exec/runner.h"
+#include "glet/exec/submission.h"
+#include "glet/time.h"
+
+namespace glet::exec {
+
+// One gpulet: a thread inside its partition, over a batch::GpuletQueue and the runners of its
+// models. Admission happens on the submitting thread, so that a full or late request is refused
+// while a long batch runs; the lock is held for decisions only, never while copying or running.
+//
+//   submit() --admit--> queue --decide--> copy into the batch, run --> completions
+class Worker {
+ public:
+  // Returns once the thread is inside its partition. Throws DeviceError when it cannot get there.
+  Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& completions);
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  ~Worker() { stop(Nanos(0)); }
+
+  // See Engine's methods of the same names.
+  PartitionReport partition();
+  void load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPlan plan);
+  void update(ModelId model, batch::ModelPlan plan);
+  void unload(ModelId model, Nanos drain_until);
+  std::vector<Nanos> measure(ModelId model, int batch, int repeats);
+  void stats(std::vector<ModelStats>& out) const;
+
+  // Admits a burst; what is refused is answered in `refused`.
+  void submit(std::span<Submission> burst, std::vector<Completion>& refused);
+
+  // Stops admission, waits for what is queued until `drain_until`, answers the rest kUnavailable
+  // and ends the thread. Calling it again does nothing.
+  void stop(Nanos drain_until);
+
+ private:
+  struct Model {
+    ModelId id;
+    std::unique_ptr<Runner> runner;
+    profile::LatencyTable planned;
+    std::vector<std::size_t> input_bytes;
+    bool admitting = true;
+    ModelStats stats{};
+  };
+  struct Pending {  // an admitted request; its slot is the Request's id in the queue
+    std::uint64_t tag = 0;
+    ModelId model = 0;
+    Nanos arrival{0};
+    std::unique_ptr<Payload> payload;
+  };
+  struct Measurement {
+    ModelId model;
+    int batch;
+    int remaining;
+    std::vector<Nanos> durations;
+    std::promise<std::vector<Nanos>> result;
+  };
+  using Lock = std::unique_lock<std::mutex>;
+
+  // The callers' side, under mutex_.
+  Outcome admit(Model* model, Submission& submission, Nanos at, std::string& error);
+  Pending take_pending(std::uint64_t slot);
+  void give_back(const std::vector<batch::Request>& requests, std::vector<Completion>& answers);
+  Completion completion(Pending& pending, Outcome outcome, Nanos at) const;
+  Model* find(ModelId model);
+  Model& require(ModelId model, const char* method);
+
+  // The thread's side. What takes a Lock holds it on entry and on return, not in between.
+  void main(const PartitionSpec& spec, std::promise<void>& entered);
+  void loop();
+  void answer_questions();
+  void abandon_questions();
+  void give_up_late(Nanos at);
+  void measure_once(Lock& lock);
+  void run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed);
+  void execute(Model& model, Nanos formed);
+  void copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes);
+  void finish(Lock& lock);
+  void sleep_until(Lock& lock, Nanos wake_at);
+
+  const GpuletId gpulet_;
+  CompletionQueue& completions_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;     // for the worker
+  std::condition_variable changed_;  // for unload() and stop(): a batch ended or a queue emptied
+  // Guarded by mutex_.
+  batch::GpuletQueue queue_;
+  std::unordered_map<ModelId, std::unique_ptr<Model>> models_;
+  std::vector<Pending> pending_;
+  std::vector<std::uint64_t> free_slots_;
+  std::deque<Measurement> measurements_;
+  std::deque<std::promise<PartitionReport>> questions_;
+  Model* running_ = nullptr;
+  Nanos busy_until_{0};
+  int waiters_ = 0;  // on changed_
+  bool admitting_ = true;
+  bool refresh_threads_ = false;
+  bool sleeping_ = false;
+  bool stop_ = false;
+
+  // The worker's own.
+  PartitionReport report_;
+  int intra_op_threads_ = 0;  // to have; 0 leaves them alone
+  std::vector<batch::LateRequest> late_;
+  std::vector<batch::Request> taken_;
+  std::vector<Pending> batch_;
+  std::vector<Completion> done_;
+
+  std::mutex stopping_;  // one stop() at a time
+  std::thread thread_;   // last: everything above is there before it starts
+};
+
+}  // namespace glet::exec

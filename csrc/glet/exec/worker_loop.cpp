@@ -1,0 +1,197 @@
+#include <pthread.h>
+#include <sys/prctl.h>
+
+#include <cstring>
+#include <utility>
+
+#include "glet/error.h"
+#include "glet/exec/partition/intra_op.h"
+#include "glet/exec/worker.h"
+
+// The thread's side of a worker; worker.cpp is the callers'.
+namespace glet::exec {
+
+void Worker::main(const PartitionSpec& spec, std::promise<void>& entered) {
+  ::pthread_setname_np(::pthread_self(),
+                       ("glet-g" + std::to_string(gpulet_)).substr(0, 15).c_str());
+  // Timed waits of a thread end up to 50 us late by default; decisions here are finer than that.
+  ::prctl(PR_SET_TIMERSLACK, 1);
+  try {
+    report_ = enter_partition(spec);
+  } catch (...) {
+    entered.set_exception(std::current_exception());
+    return;
+  }
+  entered.set_value();
+  loop();
+}
+
+void Worker::loop() {
+  Lock lock(mutex_);
+  while (!stop_) {
+    answer_questions();
+    if (!measurements_.empty()) measure_once(lock);
+    const Nanos at = now();
+    give_up_late(at);
+    const batch::GpuletDecision decision = queue_.decide(at);
+    if (decision.batch_size > 0) {
+      run_batch(lock, decision, at);
+    } else if (!done_.empty()) {
+      finish(lock);
+    } else if (measurements_.empty()) {
+      sleep_until(lock, decision.wake_at);
+    }
+  }
+  abandon_questions();
+}
+
+void Worker::answer_questions() {
+  if (std::exchange(refresh_threads_, false) && intra_op_threads_ > 0) {
+    report_.intra_op_threads = set_intra_op_threads(intra_op_threads_);
+  }
+  for (auto& question : questions_) question.set_value(report_);
+  questions_.clear();
+}
+
+void Worker::abandon_questions() {
+  const ArgumentError gone("[Engine] gpulet " + std::to_string(gpulet_) + " was removed meanwhile");
+  for (auto& question : questions_) question.set_exception(std::make_exception_ptr(gone));
+  for (auto& measurement : measurements_) {
+    measurement.result.set_exception(std::make_exception_ptr(gone));
+  }
+  questions_.clear();
+  measurements_.clear();
+}
+
+void Worker::give_up_late(Nanos at) {
+  late_.clear();
+  queue_.take_late(at, late_);
+  for (const batch::LateRequest& late : late_) {
+    ++find(late.model)->stats.late;
+    Pending pending = take_pending(late.request.id);
+    done_.push_back(completion(pending, Outcome::kLate, at));
+  }
+}
+
+// One repeat, so that real batches go in between.
+void Worker::measure_once(Lock& lock) {
+  Measurement& current = measurements_.front();  // stays there: only this thread removes it
+  Model* model = find(current.model);
+  if (model == nullptr) {
+    current.result.set_exception(std::make_exception_ptr(
+        ArgumentError("[Engine.measure] the model was unloaded meanwhile")));
+    measurements_.pop_front();
+    return;
+  }
+  running_ = model;
+  const Nanos start = now();
+  busy_until_ = start + queue_.latency(model->id, current.batch);
+  lock.unlock();
+  std::exception_ptr failure;
+  try {
+    model->runner->run(current.batch);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const Nanos took = now() - start;
+  lock.lock();
+  running_ = nullptr;
+  busy_until_ = Nanos(0);
+  if (waiters_ > 0) changed_.notify_all();
+  current.durations.push_back(took);
+  if (failure == nullptr && --current.remaining > 0) return;
+  if (failure != nullptr) {
+    current.result.set_exception(failure);
+  } else {
+    current.result.set_value(std::move(current.durations));
+  }
+  measurements_.pop_front();
+}
+
+void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed) {
+  Model& model = *find(decision.model);
+  taken_.clear();
+  queue_.take_batch(decision, taken_);
+  for (const batch::Request& request : taken_) batch_.push_back(take_pending(request.id));
+  running_ = &model;
+  busy_until_ = formed + queue_.latency(model.id, decision.batch_size);
+  lock.unlock();
+  completions_.push(done_);  // late ones do not wait for the batch
+  execute(model, formed);
+  lock.lock();
+  // Counted before they are announced: who has drained everything reads final numbers.
+  const Completion& first = done_.front();
+  const auto count = static_cast<std::uint64_t>(first.batch);
+  (first.outcome == Outcome::kOk ? model.stats.ok : model.stats.failed) += count;
+  model.stats.items += count;
+  ++model.stats.batches;
+  model.stats.busy += first.executed;
+  // A failed batch says nothing about how long the model takes; an unload() may have been faster.
+  if (first.outcome == Outcome::kOk && queue_.has(model.id)) {
+    queue_.observe(model.id, first.batch, first.batched + first.executed);
+  }
+  busy_until_ = Nanos(0);
+  finish(lock);
+}
+
+// Announces what is done; only then the batch counts as ended.
+void Worker::finish(Lock& lock) {
+  lock.unlock();
+  completions_.push(done_);
+  lock.lock();
+  running_ = nullptr;
+  if (waiters_ > 0) changed_.notify_all();
+}
+
+void Worker::execute(Model& model, Nanos formed) {
+  const auto size = static_cast<int>(batch_.size());
+  std::shared_ptr<const OutputBatch> outputs;
+  std::shared_ptr<const std::string> error;
+  Nanos copied = formed;
+  try {
+    copy_inputs(*model.runner, model.input_bytes);
+    copied = now();
+    outputs = model.runner->run(size);
+  } catch (const std::exception& failure) {
+    error = std::make_shared<const std::string>(failure.what());
+  } catch (...) {
+    error = std::make_shared<const std::string>("the runner threw what is no std::exception");
+  }
+  const Nanos ended = now();
+  for (int slot = 0; slot < size; ++slot) {
+    Completion& answer =
+        done_.emplace_back(completion(batch_[static_cast<std::size_t>(slot)],
+                                      error == nullptr ? Outcome::kOk : Outcome::kFailed, formed));
+    answer.batch = size;
+    answer.slot = slot;
+    answer.batched = copied - formed;
+    answer.executed = ended - copied;
+    answer.outputs = outputs;
+    answer.error = error;
+  }
+  batch_.clear();
+}
+
+// The only copy of a request's bytes between the submission and the model.
+void Worker::copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes) {
+  for (std::size_t i = 0; i < input_bytes.size(); ++i) {
+    std::byte* slot = runner.input(i);
+    for (const Pending& pending : batch_) {
+      const auto bytes = pending.payload->input(i);
+      if (!bytes.empty()) std::memcpy(slot, bytes.data(), bytes.size());
+      slot += input_bytes[i];
+    }
+  }
+  for (Pending& pending : batch_) {
+    if (pending.payload != nullptr && !pending.payload->release_on_owner()) pending.payload.reset();
+  }
+}
+
+void Worker::sleep_until(Lock& lock, Nanos wake_at) {
+  if (waiters_ > 0) changed_.notify_all();
+  sleeping_ = true;
+  wake_.wait_until(lock, std::chrono::steady_clock::time_point(wake_at));
+  sleeping_ = false;
+}
+
+}  // namespace glet::exec

@@ -1,0 +1,198 @@
+#include "glet/net/executor_loop.h"
+
+#include <pthread.h>
+
+#include <utility>
+
+#include "glet/error.h"
+#include "glet/net/frame.h"
+
+namespace glet::net {
+namespace {
+
+constexpr int kBurst = 256;       // messages handed to the engine in one call
+constexpr long kTickMs = 1000;
+// Below this a copy into the frame is cheaper than a counted holder of the batch's memory.
+constexpr std::size_t kCopyBelow = 4096;
+
+// Input frames as they came from the socket; they live until they were copied into the batch.
+class FramePayload : public exec::Payload {
+ public:
+  explicit FramePayload(std::vector<Message> frames) : frames_(std::move(frames)) {}
+  std::size_t inputs() const override { return frames_.size() - 1; }
+  std::span<const std::byte> input(std::size_t index) const override {
+    return frames_[index + 1].bytes();
+  }
+
+ private:
+  std::vector<Message> frames_;  // the first is the request struct
+};
+
+std::vector<Message> output_frames(const exec::Completion& completion) {
+  std::vector<Message> frames;
+  if (completion.outputs != nullptr) {
+    frames.reserve(completion.outputs->outputs());
+    for (std::size_t i = 0; i < completion.outputs->outputs(); ++i) {
+      const auto bytes = completion.outputs->item(i, completion.slot);
+      if (bytes.size() < kCopyBelow) {
+        frames.emplace_back(
+            std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+      } else {
+        frames.push_back(Message::borrowed(bytes, completion.outputs));
+      }
+    }
+  } else if (completion.error != nullptr) {
+    frames.emplace_back(std::string_view(*completion.error));
+  }
+  return frames;
+}
+
+}  // namespace
+
+ExecutorLoop::ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine)
+    : context_(libzmq_path),
+      socket_(context_, SocketType::kRouter),
+      engine_(engine) {}
+
+ExecutorLoop::~ExecutorLoop() { close(); }
+
+std::string ExecutorLoop::bind(const std::string& endpoint) {
+  const std::lock_guard lock(lifecycle_mutex_);
+  if (running_) throw ArgumentError("[ExecutorLoop.bind] the loop runs already");
+  return socket_.bind(endpoint);
+}
+
+void ExecutorLoop::start() {
+  const std::lock_guard lock(lifecycle_mutex_);
+  if (running_ || stop_) throw ArgumentError("[ExecutorLoop.start] started once already");
+  running_ = true;
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "glet-executor");
+}
+
+void ExecutorLoop::close() {
+  const std::lock_guard lock(lifecycle_mutex_);
+  stop_ = true;
+  if (!running_) return;
+  running_ = false;
+  mailbox_.post([] {});
+  thread_.join();
+}
+
+void ExecutorLoop::run() {
+  bool more = false;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    PollItem items[] = {{socket_.raw(), 0, kPollIn, 0},
+                        {nullptr, engine_.completion_fd(), kPollIn, 0},
+                        {nullptr, mailbox_.fd(), kPollIn, 0}};
+    poll(items, more ? 0 : kTickMs);
+    if (items[2].revents != 0) mailbox_.run();
+    answer_completions();
+    more = receive();
+  }
+}
+
+bool ExecutorLoop::receive() {
+  int handled = 0;
+  Message identity;
+  burst_.clear();
+  while (handled < kBurst && socket_.receive(identity)) {
+    std::vector<Message> frames;
+    for (bool more = identity.more(); more;) {
+      Message frame;
+      if (!socket_.receive(frame)) break;
+      more = frame.more();
+      frames.push_back(std::move(frame));
+    }
+    if (!frames.empty()) on_message(std::string(identity.text()), frames);
+    ++handled;
+  }
+  if (!burst_.empty()) engine_.submit(burst_);
+  return handled == kBurst;
+}
+
+void ExecutorLoop::on_message(const std::string& frontend, std::vector<Message>& frames) {
+  const Message& head = frames.front();
+  if (head.size() == 0) return;
+  const auto kind = static_cast<DataKind>(*head.data());
+  DataHello hello;
+  if (kind == DataKind::kHello && unpack(head, hello)) {
+    if (hello.version == kProtocolVersion) greeted_.insert(frontend);
+    DataHello ours;
+    ours.role = 2;
+    return send(frontend, pack(ours), nullptr);
+  }
+  if (!greeted_.contains(frontend)) {
+    // A frontend whose connection was cut in between is a stranger: role 0 asks for its hello.
+    if (kind == DataKind::kPing || kind == DataKind::kRequest) {
+      send(frontend, pack(DataHello{}), nullptr);
+    }
+    DataRequest request;
+    if (kind == DataKind::kRequest && unpack(head, request)) {
+      DataReply reply;
+      reply.outcome = exec::Outcome::kUnavailable;
+      reply.tag = request.tag;
+      send(frontend, pack(reply), nullptr);
+    }
+    return;
+  }
+  if (kind == DataKind::kRequest) return on_request(frontend, frames);
+  DataPing ping;
+  if (kind == DataKind::kPing && unpack(head, ping)) {
+    ping.kind = DataKind::kPong;
+    send(frontend, pack(ping), nullptr);
+  }
+}
+
+void ExecutorLoop::on_request(const std::string& frontend, std::vector<Message>& frames) {
+  DataRequest request;
+  if (!unpack(frames.front(), request)) return;
+  if (!admitting_) {
+    DataReply reply;
+    reply.outcome = exec::Outcome::kUnavailable;
+    reply.tag = request.tag;
+    return send(frontend, pack(reply), nullptr);
+  }
+  auto [tag, origin] = origins_.take();
+  origin->frontend = frontend;
+  origin->tag = request.tag;
+  outstanding_.store(origins_.size());
+  exec::Submission& submission = burst_.emplace_back();
+  submission.tag = tag;
+  submission.gpulet = request.gpulet;
+  submission.model = request.model;
+  submission.arrival = exec::now();
+  submission.deadline = submission.arrival + Nanos(request.budget_ns);
+  submission.payload = std::make_unique<FramePayload>(std::move(frames));
+}
+
+void ExecutorLoop::answer_completions() {
+  completions_.clear();
+  engine_.drain(completions_);
+  for (const exec::Completion& completion : completions_) {
+    Origin* origin = origins_.find(completion.tag);
+    if (origin == nullptr) continue;
+    DataReply reply;
+    reply.outcome = completion.outcome;
+    reply.batch = static_cast<std::uint32_t>(completion.batch);
+    reply.tag = origin->tag;
+    reply.queue_ns = completion.queued.count();
+    reply.batch_ns = completion.batched.count();
+    reply.execute_ns = completion.executed.count();
+    std::vector<Message> frames = output_frames(completion);
+    send(origin->frontend, pack(reply), &frames);
+    origins_.release(completion.tag);
+  }
+  outstanding_.store(origins_.size());
+}
+
+void ExecutorLoop::send(const std::string& frontend, Message head, std::vector<Message>* rest) {
+  // A frontend that is gone is dropped by the ROUTER: there is nobody left to tell.
+  Message identity{std::string_view(frontend)};
+  if (socket_.send(identity, true) != Socket::Sent::kYes) return;
+  const std::size_t count = rest == nullptr ? 0 : rest->size();
+  socket_.send(head, count > 0);
+  for (std::size_t i = 0; i < count; ++i) socket_.send((*rest)[i], i + 1 < count);
+}
+
+}  // namespace glet::net

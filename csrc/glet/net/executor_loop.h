@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "glet/exec/engine.h"
+#include "glet/net/mailbox.h"
+#include "glet/net/protocol.h"
+#include "glet/net/slot_table.h"
+#include "glet/net/zmq.h"
+
+namespace glet::net {
+
+// The executor's thread: requests from frontends go to the engine in bursts, its completions go
+// back. It owns the data socket. The engine has to outlive it, and belongs to it alone as far as
+// completions are concerned.
+class ExecutorLoop {
+ public:
+  ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine);
+  ~ExecutorLoop();
+  ExecutorLoop(const ExecutorLoop&) = delete;
+  ExecutorLoop& operator=(const ExecutorLoop&) = delete;
+
+  // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
+  std::string bind(const std::string& endpoint);
+  void start();
+  void close();
+  // Requests are answered unavailable from now on (the frontend tries elsewhere).
+  void stop_admitting() { admitting_ = false; }
+  // Requests admitted and not answered yet.
+  std::size_t outstanding() const { return outstanding_.load(); }
+
+ private:
+  struct Origin {
+    std::string frontend;
+    std::uint64_t tag = 0;
+  };
+
+  void run();
+  bool receive();
+  void on_message(const std::string& frontend, std::vector<Message>& frames);
+  void on_request(const std::string& frontend, std::vector<Message>& frames);
+  void answer_completions();
+  void send(const std::string& frontend, Message head, std::vector<Message>* rest);
+
+  Context context_;
+  Socket socket_;
+  exec::Engine& engine_;
+  SlotTable<Origin> origins_;
+  std::unordered_set<std::string> greeted_;
+  std::vector<exec::Submission> burst_;
+  std::vector<exec::Completion> completions_;
+  Mailbox mailbox_;
+  std::mutex lifecycle_mutex_;
+  bool running_ = false;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> admitting_{true};
+  std::atomic<std::size_t> outstanding_{0};
+  std::thread thread_;
+};
+
+}  // namespace glet::net

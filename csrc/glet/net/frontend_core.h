@@ -1,0 +1,150 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "glet/batch/stats.h"
+#include "glet/net/protocol.h"
+#include "glet/net/served_model.h"
+#include "glet/net/slot_table.h"
+#include "glet/net/zmq.h"
+#include "glet/route/router.h"
+
+namespace glet::net {
+
+// One way to a model: the executor (our number for one life of a process), the gpulet and the
+// model by the executor's own numbers, and the planned weight.
+struct RouteSpec {
+  int executor;
+  std::int32_t gpulet;
+  std::int32_t model;
+  double weight;
+};
+
+struct FrontendModelStats {
+  std::string model;
+  std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0;
+  std::uint64_t retried = 0, unsent = 0;  // unsent: the client had gone, or did not read
+  std::size_t outstanding = 0;
+  double p50_ms = 0, p95_ms = 0, p99_ms = 0;  // arrival to answer, of ok
+};
+
+// A request that the loop does not answer itself.
+struct ControlRequest {
+  std::string client;
+  std::string op;
+  std::optional<std::int64_t> id;
+  std::string header;
+};
+
+// What the frontend does with messages: check, stamp the deadline, route, forward, answer. It has
+// sockets but no thread and no clock: frontend_loop.h drives it and passes `now`.
+//
+//   client ROUTER --> on_client_message --> router --> link DEALER --> executor
+//         <-- reply <-- pending slot <-- on_executor_message <--
+class FrontendCore {
+ public:
+  explicit FrontendCore(const std::string& libzmq_path);
+
+  std::string bind(const std::string& endpoint);
+
+  void set_model(const std::string& name, exec::Signature signature, double slo_ms);
+  void remove_model(const std::string& name);
+  void add_executor(int executor, const std::string& endpoint, Nanos now);
+  // Its outstanding requests are retried once elsewhere, or answered unavailable.
+  void remove_executor(int executor, Nanos now);
+  void set_routes(const std::string& name, const std::vector<RouteSpec>& routes);
+  void stop_admitting() { admitting_ = false; }
+  void answer(const std::string& client, const std::string& header);
+
+  // Sockets to wait on; changes when executors come and go.
+  std::vector<PollItem> poll_items() const;
+  // Handles a bounded burst from every socket; true when more may wait.
+  bool receive(Nanos now);
+  // Pings, lost executors and overdue requests; call some times a second, after receive().
+  void tick(Nanos now);
+
+  std::size_t outstanding() const { return pending_.size(); }
+  std::vector<FrontendModelStats> stats() const;
+
+  std::function<void(ControlRequest)> on_control;
+  std::function<void(int)> on_lost;
+
+ private:
+  struct Counters {
+    FrontendModelStats counts;
+    batch::Histogram latency;
+  };
+  struct Model {
+    std::optional<ServedModel> served;  // empty: removed; its number stays, late answers find it
+    std::map<route::GpuletId, std::int32_t> remote;  // gpulet -> the executor's number for us
+    Counters counters;
+  };
+  struct Link {
+    std::unique_ptr<Socket> socket;
+    std::uint64_t pings = 0;
+    Nanos next_ping{0};
+    Nanos silent_since = kNever;  // sending time of the first ping not answered
+  };
+  struct Target {
+    int executor;
+    std::int32_t gpulet;
+  };
+  struct Pending {
+    std::string client;
+    std::int64_t id = 0;
+    batch::ModelId model = 0;
+    route::GpuletId gpulet = 0;
+    Nanos arrival{0};
+    Nanos deadline{0};
+    bool retried = false;
+    std::vector<Message> frames;  // shared with what was sent, for the retry
+  };
+  struct Client {
+    Nanos last_seen{0};
+  };
+
+  void on_client_message(Nanos now);
+  void on_hello(const std::string& client, const ClientHeader& header, Nanos now);
+  void on_infer(const std::string& client, const ClientHeader& header, Nanos now);
+  void on_executor_message(int executor, Link& link, Nanos now);
+  void on_reply(const DataReply& reply, Nanos now);
+  void forward(std::uint64_t tag, Pending& pending, route::GpuletId exclude, Nanos now);
+  bool send_request(std::uint64_t tag, Pending& pending, Nanos now);
+  void retry_or_refuse(std::uint64_t tag, Nanos now);
+  void finish(std::uint64_t tag, exec::Outcome outcome, std::string_view message);
+  void refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
+              std::string_view code, std::string_view message);
+  void lose(int executor, Nanos now);
+  void give_up_overdue(Nanos now);
+  void forget_idle_clients(Nanos now);
+  bool send_to_client(const std::string& client, std::string_view header,
+                      std::vector<Message>* frames);
+  std::string unknown_model(std::string_view name) const;
+  Model* find(std::string_view name);
+  batch::ModelId intern(const std::string& name);
+
+  Context context_;
+  Socket clients_socket_;
+  std::map<int, Link> links_;
+  std::vector<std::unique_ptr<Model>> models_;  // index is the ModelId
+  std::map<std::string, batch::ModelId, std::less<>> model_ids_;
+  std::vector<Target> targets_;  // index is the GpuletId
+  route::Router router_;
+  SlotTable<Pending> pending_;
+  std::unordered_map<std::string, Client> clients_;
+  std::vector<Message> frames_;  // of the message at hand
+  std::string client_;           // who sent it
+  std::string scratch_;
+  bool admitting_ = true;
+  Nanos next_sweep_{0};
+};
+
+}  // namespace glet::net

@@ -1,0 +1,156 @@
+#include "glet/net/frontend_loop.h"
+
+#include <pthread.h>
+
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "glet/error.h"
+
+namespace glet::net {
+namespace {
+
+constexpr long kTickMs = 50;
+
+}  // namespace
+
+FrontendLoop::FrontendLoop(const std::string& libzmq_path)
+    : core_(libzmq_path) {
+  core_.on_control = [this](ControlRequest request) {
+    {
+      const std::lock_guard lock(control_mutex_);
+      control_requests_.push_back(std::move(request));
+    }
+    control_.notify();
+  };
+  core_.on_lost = [this](int executor) {
+    {
+      const std::lock_guard lock(control_mutex_);
+      lost_.push_back(executor);
+    }
+    control_.notify();
+  };
+}
+
+FrontendLoop::~FrontendLoop() { close(); }
+
+std::string FrontendLoop::bind(const std::string& endpoint) {
+  const std::lock_guard lock(lifecycle_mutex_);
+  if (running_) throw ArgumentError("[FrontendLoop.bind] the loop runs already");
+  return core_.bind(endpoint);
+}
+
+void FrontendLoop::start() {
+  const std::lock_guard lock(lifecycle_mutex_);
+  if (running_ || stop_) throw ArgumentError("[FrontendLoop.start] started once already");
+  running_ = true;
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "glet-frontend");
+}
+
+void FrontendLoop::close() {
+  const std::lock_guard lock(lifecycle_mutex_);
+  stop_ = true;
+  if (!running_) return;
+  running_ = false;
+  mailbox_.post([] {});
+  thread_.join();
+}
+
+void FrontendLoop::run() {
+  bool more = false;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    std::vector<PollItem> items = core_.poll_items();
+    items.push_back({nullptr, mailbox_.fd(), kPollIn, 0});
+    poll(items, more ? 0 : kTickMs);
+    if (items.back().revents != 0) mailbox_.run();
+    more = core_.receive(exec::now());
+    core_.tick(exec::now());
+  }
+  mailbox_.run();
+}
+
+// Runs `question` on the loop thread and returns its answer; at once when the loop does not run.
+template <typename F>
+auto FrontendLoop::ask(F&& question) {
+  using Answer = decltype(question());
+  const std::lock_guard lock(lifecycle_mutex_);
+  if (!running_) return question();
+  std::promise<Answer> promise;
+  std::future<Answer> future = promise.get_future();
+  mailbox_.post([&] { promise.set_value(question()); });
+  return future.get();
+}
+
+void FrontendLoop::set_model(const std::string& name, exec::Signature signature, double slo_ms) {
+  const ServedModel checked(name, signature, slo_ms);
+  mailbox_.post([this, name, signature = std::move(signature), slo_ms] {
+    core_.set_model(name, signature, slo_ms);
+  });
+}
+
+void FrontendLoop::remove_model(const std::string& name) {
+  mailbox_.post([this, name] { core_.remove_model(name); });
+}
+
+void FrontendLoop::add_executor(int executor, const std::string& endpoint) {
+  mailbox_.post([this, executor, endpoint] {
+    try {
+      core_.add_executor(executor, endpoint, exec::now());
+    } catch (const ConfigError&) {
+      core_.on_lost(executor);  // an endpoint that cannot be connected to is an executor lost
+    }
+  });
+}
+
+void FrontendLoop::remove_executor(int executor) {
+  mailbox_.post([this, executor] { core_.remove_executor(executor, exec::now()); });
+}
+
+void FrontendLoop::set_routes(const std::string& name, std::vector<RouteSpec> routes) {
+  std::set<std::pair<int, std::int32_t>> seen;
+  for (const RouteSpec& route : routes) {
+    if (!std::isfinite(route.weight) || route.weight <= 0) {
+      throw ArgumentError("[FrontendLoop.set_routes] model '" + name + "': weight " +
+                          std::to_string(route.weight) + "; a positive number is valid");
+    }
+    if (!seen.emplace(route.executor, route.gpulet).second) {
+      throw ArgumentError("[FrontendLoop.set_routes] model '" + name + "': gpulet " +
+                          std::to_string(route.gpulet) + " of executor " +
+                          std::to_string(route.executor) + " is named twice");
+    }
+  }
+  mailbox_.post([this, name, routes = std::move(routes)] { core_.set_routes(name, routes); });
+}
+
+std::vector<ControlRequest> FrontendLoop::take_control() {
+  control_.clear();
+  const std::lock_guard lock(control_mutex_);
+  return std::exchange(control_requests_, {});
+}
+
+std::vector<int> FrontendLoop::take_lost() {
+  const std::lock_guard lock(control_mutex_);
+  return std::exchange(lost_, {});
+}
+
+void FrontendLoop::answer(std::string client, std::string header) {
+  mailbox_.post([this, client = std::move(client), header = std::move(header)] {
+    core_.answer(client, header);
+  });
+}
+
+void FrontendLoop::stop_admitting() {
+  mailbox_.post([this] { core_.stop_admitting(); });
+}
+
+std::size_t FrontendLoop::outstanding() {
+  return ask([this] { return core_.outstanding(); });
+}
+
+std::vector<FrontendModelStats> FrontendLoop::stats() {
+  return ask([this] { return core_.stats(); });
+}
+
+}  // namespace glet::net

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "glet/event_fd.h"
+#include "glet/net/frontend_core.h"
+#include "glet/net/mailbox.h"
+
+namespace glet::net {
+
+// The frontend's thread: it owns every socket of the data plane there, and runs FrontendCore under
+// the machine's clock. All methods are safe from any thread. Changes made before start() wait for
+// it; after close() they are dropped.
+class FrontendLoop {
+ public:
+  explicit FrontendLoop(const std::string& libzmq_path);
+  ~FrontendLoop();
+  FrontendLoop(const FrontendLoop&) = delete;
+  FrontendLoop& operator=(const FrontendLoop&) = delete;
+
+  // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
+  std::string bind(const std::string& endpoint);
+  void start();
+  void close();
+
+  // Throws ArgumentError on an SLO that is not positive.
+  void set_model(const std::string& name, exec::Signature signature, double slo_ms);
+  void remove_model(const std::string& name);
+  void add_executor(int executor, const std::string& endpoint);
+  void remove_executor(int executor);
+  // Throws ArgumentError on a weight that is not positive and finite, or a gpulet named twice.
+  void set_routes(const std::string& name, std::vector<RouteSpec> routes);
+
+  // Readable while take_control() or take_lost() has something.
+  int control_fd() const { return control_.fd(); }
+  std::vector<ControlRequest> take_control();
+  std::vector<int> take_lost();
+  void answer(std::string client, std::string header);
+
+  void stop_admitting();
+  std::size_t outstanding();
+  std::vector<FrontendModelStats> stats();
+
+ private:
+  void run();
+  template <typename F>
+  auto ask(F&& question);
+
+  FrontendCore core_;  // the loop thread's alone while it runs
+  Mailbox mailbox_;
+  EventFd control_;
+  std::mutex control_mutex_;
+  std::vector<ControlRequest> control_requests_;
+  std::vector<int> lost_;
+  std::mutex lifecycle_mutex_;
+  bool running_ = false;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace glet::net

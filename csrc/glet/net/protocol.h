@@ -1,0 +1,123 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "glet/exec/engine.h"
+#include "glet/exec/tensor.h"
+#include "glet/time.h"
+
+// What crosses a socket, byte by byte: python/glet/wire/README.md. This file is its C++ side.
+namespace glet::net {
+
+inline constexpr std::int64_t kProtocolVersion = 1;
+
+// ---- client <-> frontend: a msgpack map, then one frame of raw bytes per tensor ----
+
+// A header from a client. Views point into the frame it was read from.
+struct ClientHeader {
+  std::string_view op;
+  std::optional<std::int64_t> id;
+  std::optional<std::int64_t> version;
+  std::string_view role;
+  std::string_view model;
+  std::optional<double> deadline_ms;
+  std::span<const std::byte> inputs;  // the msgpack value, read only when it is not the usual one
+};
+
+// Throws WireError unless `frame` is one msgpack map with string keys, an `op`, and known fields
+// of the right types. Fields that are not known are skipped: a later client may say more.
+ClientHeader read_client_header(std::span<const std::byte> frame);
+
+// [[name, dtype, [shape...]], ...] as msgpack, in the form every writer of ours produces.
+std::string encode_specs(const std::vector<exec::TensorSpec>& specs);
+
+// Throws WireError unless `bytes` is such a list, with at most 64 tensors of at most 16 dimensions.
+// A dtype that does not exist throws ArgumentError.
+std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
+
+std::string encode_hello(std::string_view role);
+std::string encode_infer(
+    std::int64_t id, std::string_view model, std::string_view encoded_inputs,
+    std::optional<double> deadline_ms);
+
+struct ResultTimes {
+  int batch = 0;
+  Nanos queued{0};
+  Nanos batched{0};
+  Nanos executed{0};
+};
+
+// Writes into `out` (cleared first), so that a loop reuses one buffer.
+void encode_result(
+    std::int64_t id, std::string_view encoded_outputs, const ResultTimes& times, std::string& out);
+// `id` is nil on the wire when the request's own could not be read.
+std::string encode_error(
+    std::optional<std::int64_t> id, std::string_view code, std::string_view message);
+
+// A header from the frontend, as a client reads it.
+struct ServerHeader {
+  std::string_view op;  // "hello", "result", "error", or the op that is answered
+  std::optional<std::int64_t> id;
+  std::optional<std::int64_t> version;
+  std::string_view error;
+  std::string_view message;
+  std::span<const std::byte> outputs;
+  ResultTimes times;
+};
+ServerHeader read_server_header(std::span<const std::byte> frame);
+
+// Wire code of an outcome that is not kOk: "late", "full", "failed", "unavailable",
+// "invalid_input".
+std::string_view outcome_code(exec::Outcome outcome);
+// The reverse, for a client's own counts; kFailed for codes that are none of those.
+exec::Outcome outcome_from_code(std::string_view code);
+
+// ---- frontend <-> executor: a fixed little-endian struct, then the tensor frames ----
+
+enum class DataKind : std::uint8_t { kHello = 0, kRequest = 1, kReply = 2, kPing = 3, kPong = 4 };
+
+struct DataHello {
+  DataKind kind = DataKind::kHello;
+  std::uint8_t role = 0;  // 1 frontend, 2 executor
+  std::uint16_t version = static_cast<std::uint16_t>(kProtocolVersion);
+  char magic[4] = {'G', 'L', 'E', 'T'};
+};
+static_assert(sizeof(DataHello) == 8);
+
+struct DataRequest {
+  DataKind kind = DataKind::kRequest;
+  std::uint8_t reserved[3] = {};
+  std::int32_t gpulet = 0;
+  std::int32_t model = 0;
+  std::uint32_t reserved2 = 0;
+  std::uint64_t tag = 0;
+  std::int64_t budget_ns = 0;  // time left until the deadline when this was sent
+};
+static_assert(sizeof(DataRequest) == 32);
+
+struct DataReply {
+  DataKind kind = DataKind::kReply;
+  exec::Outcome outcome = exec::Outcome::kOk;
+  std::uint16_t reserved = 0;
+  std::uint32_t batch = 0;
+  std::uint64_t tag = 0;
+  std::int64_t queue_ns = 0;
+  std::int64_t batch_ns = 0;
+  std::int64_t execute_ns = 0;
+};
+static_assert(sizeof(DataReply) == 40);
+
+struct DataPing {
+  DataKind kind = DataKind::kPing;  // kPong carries the same count back
+  std::uint8_t reserved[7] = {};
+  std::uint64_t count = 0;
+};
+static_assert(sizeof(DataPing) == 16);
+
+}  // namespace glet::net
