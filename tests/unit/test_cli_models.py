@@ -41,7 +41,8 @@ def repository(tmp_path: Path) -> Path:
         (["models", "list", "/no/such"], "/no/such: is not a folder"),
         (["models", "export", "--to", "x"], "give the names of sample models, or --all"),
         (["models", "export", "resnet8", "--to", "x"], "did you mean 'resnet18'?"),
-        (["models", "export", "a=lenett", "--to", "x"], "did you mean 'lenet'?"),
+        (["models", "export", "--to", "x", "a=lenett"], "did you mean 'lenet'?"),
+        (["models", "list", "x", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -100,6 +101,23 @@ def test_json_is_one_object_and_nothing_else(
     out, err = capsys.readouterr()
     assert json.loads(out)["models"]["good"]["runner"] == "python"
     assert err.startswith("good runs in Python (1 of 1): model.py is not an exported program")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}", "good", "--json"],
+        ["{}", "--json", "good"],
+        ["--json", "{}", "good"],
+    ],
+)
+def test_options_may_stand_anywhere(
+    repository: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    filled = [argument.format(repository) for argument in arguments]
+
+    assert main(["models", "check", *filled]) == 0
+    assert json.loads(capsys.readouterr().out) == {"models": {"good": None}}
 
 
 @pytest.mark.parametrize(
