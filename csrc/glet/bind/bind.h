@@ -8,5 +8,8 @@ namespace glet::bind {
 void bind_errors(pybind11::module_& m);
 void bind_batch(pybind11::module_& m);
 void bind_route(pybind11::module_& m);
+void bind_exec(pybind11::module_& m);
+void bind_completion(pybind11::module_& m);
+void bind_engine(pybind11::module_& m);
 
 }  // namespace glet::bind

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_errors(m);
   glet::bind::bind_batch(m);
   glet::bind::bind_route(m);
+  glet::bind::bind_exec(m);
 }
