@@ -1,7 +1,96 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Answer:
+    """How one request ended. `code` is empty when it succeeded."""
+
+    id: int
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def queue_ns(self) -> int: ...
+    @property
+    def batch_ns(self) -> int: ...
+    @property
+    def execute_ns(self) -> int: ...
+    def take_outputs(self) -> list[tuple[str, NDArray[Any]]]: ...
+
+class ClientLoop:
+    """A thread that owns a connection to a frontend; see csrc/glet/net/client_loop.h."""
+
+    def __init__(
+        self,
+        libzmq: str,
+        address: str,
+        *,
+        timeout_s: float = 60.0,
+        grace_s: float = 5.0,
+        hold_s: float = 5.0,
+        announce: bool = False,
+    ) -> None: ...
+    def submit(
+        self,
+        model: str,
+        inputs: Sequence[tuple[str, NDArray[Any]]],
+        deadline_ms: float | None = None,
+    ) -> int: ...
+    def submit_op(self, op: str) -> int: ...
+    def wait(self, id: int) -> Answer: ...
+    def forget(self, id: int) -> None: ...
+    def drain(self) -> list[Answer]: ...
+    @property
+    def completion_fd(self) -> int: ...
+    def counts(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+
+class LoadLoop:
+    """A thread that generates load; see csrc/glet/net/load_loop.h."""
+
+    def __init__(
+        self,
+        libzmq: str,
+        address: str,
+        *,
+        connections: int = 1,
+        connect_s: float = 10.0,
+        drain_s: float = 10.0,
+    ) -> None: ...
+    def add_model(
+        self,
+        name: str,
+        samples: Sequence[Sequence[tuple[str, NDArray[Any]]]],
+        *,
+        arrivals_ns: NDArray[np.int64] | None = None,
+        sample_order: NDArray[np.int32] | None = None,
+        deadline_ms: float | None = None,
+        slo_ms: float | None = None,
+        read_answer: bool = False,
+    ) -> int: ...
+    def start_open(self) -> None: ...
+    def start_closed(
+        self, in_flight: int, *, duration_s: float | None = None, requests: int | None = None
+    ) -> None: ...
+    def wait(self, timeout_s: float) -> bool: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def progress(self) -> list[dict[str, Any]]: ...
+    def records(self) -> NDArray[np.void]: ...
+
+def parse_client_header(frame: bytes) -> dict[str, Any]: ...
+def parse_server_header(frame: bytes) -> dict[str, Any]: ...
+def parse_specs(encoded: bytes) -> list[tuple[str, str, list[int]]]: ...
 """The compiled core. Times are integer nanoseconds of the machine's monotonic clock."""
 
 import enum
-from collections.abc import Sequence
 
 __version__: str
 

@@ -185,6 +185,8 @@ ServerHeader read_server_header(std::span<const std::byte> frame) {
       header.id = optional_integer(reader);
     } else if (key == "outputs") {
       header.outputs = reader.skip();
+    } else if (key == "body") {
+      header.body = reader.skip();
     } else if (key == "batch") {
       header.times.batch = static_cast<int>(reader.integer());
     } else if (key == "queue_ms") {

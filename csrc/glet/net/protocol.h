@@ -68,6 +68,7 @@ struct ServerHeader {
   std::string_view error;
   std::string_view message;
   std::span<const std::byte> outputs;
+  std::span<const std::byte> body;  // of models and stats, msgpack
   ResultTimes times;
 };
 ServerHeader read_server_header(std::span<const std::byte> frame);

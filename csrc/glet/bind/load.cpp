@@ -1,0 +1,119 @@
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glet/bind/arrays.h"
+#include "glet/bind/bind.h"
+#include "glet/net/load_loop.h"
+
+namespace py = pybind11;
+using namespace py::literals;
+
+namespace glet::bind {
+namespace {
+
+using ArrivalsNs = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using SampleOrder = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
+
+constexpr double kForever_s = 1e6;
+
+Nanos seconds(double value) {
+  return Nanos(static_cast<std::int64_t>(std::clamp(value, 0.0, kForever_s) * 1e9));
+}
+
+std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::string& address,
+                                         int connections, double connect_s, double drain_s) {
+  net::load_zmq(libzmq);
+  net::LoadOptions options;
+  options.connections = connections;
+  options.connect = seconds(connect_s);
+  options.drain = seconds(drain_s);
+  return std::make_unique<net::LoadLoop>(address, options);
+}
+
+int add_model(net::LoadLoop& loop, const std::string& name, const std::vector<NamedArrays>& samples,
+              const std::optional<ArrivalsNs>& arrivals_ns,
+              const std::optional<SampleOrder>& sample_order, std::optional<double> deadline_ms,
+              std::optional<double> slo_ms, bool read_answer) {
+  net::LoadModel model;
+  model.name = name;
+  for (const NamedArrays& sample : samples) {
+    EncodedArrays encoded = encode_arrays(sample);
+    model.samples.push_back(
+        {std::move(encoded.specs), std::make_shared<const net::Frames>(std::move(encoded.frames))});
+  }
+  if (arrivals_ns) {
+    model.arrivals_ns.assign(arrivals_ns->data(), arrivals_ns->data() + arrivals_ns->size());
+  }
+  if (sample_order) {
+    model.sample_order.assign(sample_order->data(), sample_order->data() + sample_order->size());
+  }
+  model.deadline_ms = deadline_ms;
+  if (slo_ms) model.slo = seconds(*slo_ms / 1e3);
+  model.read_answer = read_answer;
+  return loop.add_model(std::move(model));
+}
+
+void start_closed(net::LoadLoop& loop, int in_flight, std::optional<double> duration_s,
+                  std::optional<std::int64_t> requests) {
+  net::ClosedLoop closed;
+  closed.in_flight = in_flight;
+  if (duration_s) closed.duration = seconds(*duration_s);
+  if (requests) closed.requests = *requests;
+  const py::gil_scoped_release release;
+  loop.start_closed(closed);
+}
+
+bool wait(net::LoadLoop& loop, double timeout_s) {
+  const py::gil_scoped_release release;
+  return loop.wait(seconds(timeout_s));
+}
+
+py::list progress(net::LoadLoop& loop) {
+  py::list list;
+  for (const net::LoadProgress& p : loop.progress()) {
+    const py::bytes error(p.first_error);
+    list.append(py::dict("sent"_a = p.sent, "ok"_a = p.ok, "good"_a = p.good, "late"_a = p.late,
+                         "full"_a = p.full, "failed"_a = p.failed, "unavailable"_a = p.unavailable,
+                         "p50_ms"_a = p.p50_ms, "p99_ms"_a = p.p99_ms,
+                         "mean_batch"_a = p.mean_batch,
+                         "first_error"_a = error.attr("decode")("utf-8", "replace")));
+  }
+  return list;
+}
+
+py::array records(const net::LoadLoop& loop) {
+  const auto& all = loop.records();
+  return py::array_t<net::LoadRecord>(static_cast<py::ssize_t>(all.size()), all.data());
+}
+
+}  // namespace
+
+void bind_load(py::module_& m) {
+  PYBIND11_NUMPY_DTYPE(net::LoadRecord, model, sample, intended_ns, sent_ns, answered_ns, outcome,
+                       batch, queue_us, execute_us, answer);
+  py::class_<net::LoadLoop>(m, "LoadLoop")
+      .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "connections"_a = 1,
+           "connect_s"_a = 10.0, "drain_s"_a = 10.0)
+      .def("add_model", add_model, "name"_a, "samples"_a, py::kw_only(),
+           "arrivals_ns"_a = py::none(), "sample_order"_a = py::none(),
+           "deadline_ms"_a = py::none(), "slo_ms"_a = py::none(), "read_answer"_a = false)
+      .def("start_open", &net::LoadLoop::start_open, py::call_guard<py::gil_scoped_release>())
+      .def("start_closed", start_closed, "in_flight"_a, py::kw_only(), "duration_s"_a = py::none(),
+           "requests"_a = py::none())
+      .def("wait", wait, "timeout_s"_a)
+      .def("stop", &net::LoadLoop::stop, py::call_guard<py::gil_scoped_release>())
+      .def("close", &net::LoadLoop::close, py::call_guard<py::gil_scoped_release>())
+      .def("progress", progress)
+      .def("records", records);
+}
+
+}  // namespace glet::bind

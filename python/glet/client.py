@@ -1,0 +1,334 @@
+"""The public client: numpy in, numpy out, over one connection to a frontend.
+
+The connection lives in a thread of the core. It reconnects by itself; what was in flight when it
+broke is raised as UnavailableError, because nobody can say whether it ran.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgpack
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from glet.errors import (
+    REQUEST_ERRORS,
+    ArgumentError,
+    InvalidInputError,
+    ModelNotFoundError,
+    PeerLostError,
+    RequestError,
+    UnavailableError,
+    WireError,
+)
+from glet.native import core
+from glet.wire.zmq_path import libzmq_path
+
+Array = NDArray[Any]
+Inputs = Any
+"""One array or (nested) list of numbers, or a dict of them by input name."""
+Outputs = Array | dict[str, Array]
+
+DEFAULT_TIMEOUT_S = 60.0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The outputs of a request and where its time went."""
+
+    outputs: Outputs
+    """One array when the model has one output, else a dict by name."""
+    batch: int
+    """Size of the batch that it ran in."""
+    queue_ms: float
+    batch_ms: float
+    execute_ms: float
+
+
+class Client:
+    """A connection to a glet frontend, for any number of threads.
+
+    `address` is `tcp://HOST:PORT` or `ipc://PATH`. Nothing is sent, and no error raised, before
+    the first request. `timeout_s` bounds a request that names no deadline; with a deadline it is
+    the deadline and some seconds, because the frontend itself says when it is too late.
+
+    Arrays are sent as they are: a float64 array for a float32 input is an InvalidInputError.
+    Lists and numbers take the dtype of the model's input. numpy has no bfloat16: such tensors are
+    uint16 arrays holding the same bits, both ways. Does not survive a fork: make one per process.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Raises ConfigError when the address is malformed."""
+        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s)
+        self._signatures = Signatures()
+
+    def infer(self, model: str, inputs: Inputs, *, deadline_ms: float | None = None) -> Outputs:
+        """Runs one request: one array when the model has one output, else a dict by name.
+
+        `inputs` is one array, or a dict by input name. `deadline_ms` counts from its arrival at
+        the frontend; left out, the model's SLO holds. Raises LateError, OverloadedError,
+        ModelNotFoundError, InvalidInputError, UnavailableError, ModelFailedError,
+        ProtocolVersionError, or WireError for an answer that is malformed.
+        """
+        return self.infer_detailed(model, inputs, deadline_ms=deadline_ms).outputs
+
+    def infer_detailed(
+        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None
+    ) -> Result:
+        """The same, with the batch it ran in and its times."""
+        if self._signatures.needed(model, inputs):
+            self._signatures.learn(self.models())
+        try:
+            arrays = self._signatures.arrays(model, inputs)
+            return read_result(self._loop.wait(submit(self._loop, model, arrays, deadline_ms)))
+        except (InvalidInputError, ModelNotFoundError):
+            self._signatures.forget(model)
+            raise
+
+    def models(self) -> dict[str, Any]:
+        """What is served: name -> inputs, outputs (lists of [name, dtype, shape]), slo_ms, ..."""
+        return self._ask("models")
+
+    def stats(self) -> dict[str, Any]:
+        """The frontend's counters and gpulets."""
+        return self._ask("stats")
+
+    def _ask(self, op: str) -> dict[str, Any]:
+        return read_body(self._loop.wait(submit_op(self._loop, op)))
+
+    def close(self) -> None:
+        """Ends what is in flight as UnavailableError. Calling it twice is harmless."""
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same for asyncio: one event loop, any number of requests in flight. See Client."""
+
+    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Raises ConfigError when the address is malformed."""
+        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s, announce=True)
+        self._signatures = Signatures()
+        self._waiting: dict[int, asyncio.Future[core.Answer]] = {}
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+
+    async def infer(
+        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None
+    ) -> Outputs:
+        """See Client.infer."""
+        return (await self.infer_detailed(model, inputs, deadline_ms=deadline_ms)).outputs
+
+    async def infer_detailed(
+        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None
+    ) -> Result:
+        """See Client.infer_detailed."""
+        if self._signatures.needed(model, inputs):
+            self._signatures.learn(await self.models())
+        try:
+            arrays = self._signatures.arrays(model, inputs)
+            self._listen()
+            answer = await self._ended(submit(self._loop, model, arrays, deadline_ms))
+            return read_result(answer)
+        except (InvalidInputError, ModelNotFoundError):
+            self._signatures.forget(model)
+            raise
+
+    async def models(self) -> dict[str, Any]:
+        """See Client.models."""
+        self._listen()
+        return read_body(await self._ended(submit_op(self._loop, "models")))
+
+    async def stats(self) -> dict[str, Any]:
+        """See Client.stats."""
+        self._listen()
+        return read_body(await self._ended(submit_op(self._loop, "stats")))
+
+    async def aclose(self) -> None:
+        """Ends what is in flight as UnavailableError. Calling it twice is harmless."""
+        await asyncio.to_thread(self._loop.close)
+        self._settle()
+        if self._event_loop is not None:
+            self._event_loop.remove_reader(self._loop.completion_fd)
+            self._event_loop = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _listen(self) -> None:
+        running = asyncio.get_running_loop()
+        if self._event_loop is running:
+            return
+        if self._event_loop is not None:
+            raise ArgumentError("[AsyncClient] one event loop per client; make another client")
+        running.add_reader(self._loop.completion_fd, self._settle)
+        self._event_loop = running
+
+    async def _ended(self, request: int) -> core.Answer:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[request] = future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(request, None)
+
+    def _settle(self) -> None:
+        for answer in self._loop.drain():
+            future = self._waiting.get(answer.id)
+            if future is not None and not future.done():
+                future.set_result(answer)
+
+
+class Signatures:
+    """What models() said of the inputs of each model; asked once per model, again after errors."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, list[tuple[str, str]]] = {}
+
+    def needed(self, model: str, inputs: Inputs) -> bool:
+        """True when `inputs` cannot be sent without knowing the model's own."""
+        if model in self._inputs:
+            return False
+        if not isinstance(inputs, Mapping):
+            return True
+        return not all(hasattr(value, "__array__") for value in inputs.values())
+
+    def learn(self, models: Mapping[str, Any]) -> None:
+        """Takes the body of a models answer."""
+        try:
+            self._inputs = {
+                name: [(str(spec[0]), str(spec[1])) for spec in entry["inputs"]]
+                for name, entry in models.items()
+            }
+        except (KeyError, TypeError, IndexError):
+            raise WireError("the answer to models() does not list inputs of every model") from None
+
+    def forget(self, model: str) -> None:
+        """What is known of the model may be why it failed."""
+        self._inputs.pop(model, None)
+
+    def arrays(self, model: str, inputs: Inputs) -> list[tuple[str, Array]]:
+        """Named arrays, ready to send. Raises InvalidInputError for what cannot become one."""
+        specs = self._inputs.get(model, [])
+        if isinstance(inputs, Mapping):
+            dtypes = dict(specs)
+            return [
+                (name, as_array(name, value, dtypes.get(name))) for name, value in inputs.items()
+            ]
+        if not specs:
+            raise ModelNotFoundError(
+                f"no model {model!r}; {list_of(self._inputs)}"
+            )
+        if len(specs) > 1:
+            names = [name for name, _ in specs]
+            raise InvalidInputError(
+                f"model {model!r} has {len(specs)} inputs; give a dict with {list_of(names)}"
+            )
+        ((name, dtype),) = specs
+        return [(name, as_array(name, inputs, dtype))]
+
+
+def list_of(names: Iterable[str]) -> str:
+    """`valid are a, b`, or that there are none."""
+    text = ", ".join(names)
+    return f"valid are {text}" if text else "there are none"
+
+
+def as_array(name: str, value: Any, dtype: str | None) -> Array:
+    """An array stays as it is; lists and numbers take `dtype`, a wire name."""
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    try:
+        if dtype == "bfloat16":
+            return bfloat16_bits(np.asarray(value, dtype=np.float32))
+        return np.asarray(value, dtype=dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInputError(f"input {name!r} cannot become a {dtype} array: {error}") from None
+
+
+def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """bfloat16, rounded to nearest even, as the uint16 arrays in which it travels."""
+    bits = values.view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    quiet_nan = (bits >> np.uint32(16)) | np.uint32(0x40)
+    return np.where(np.isnan(values), quiet_nan, rounded).astype(np.uint16)
+
+
+def submit(
+    loop: core.ClientLoop,
+    model: str,
+    arrays: Sequence[tuple[str, Array]],
+    deadline_ms: float | None,
+) -> int:
+    """The id of the request. Raises InvalidInputError, or UnavailableError after close()."""
+    try:
+        return loop.submit(model, arrays, deadline_ms)
+    except ArgumentError as error:
+        raise InvalidInputError(str(error)) from None
+    except PeerLostError as error:
+        raise UnavailableError(str(error)) from None
+
+
+def submit_op(loop: core.ClientLoop, op: str) -> int:
+    """The id of the request. Raises UnavailableError after close()."""
+    try:
+        return loop.submit_op(op)
+    except PeerLostError as error:
+        raise UnavailableError(str(error)) from None
+
+
+def raise_for(answer: core.Answer) -> None:
+    """Raises what the answer's code stands for, if any."""
+    if not answer.code:
+        return
+    if answer.code == "wire":
+        raise WireError(answer.message)
+    kind = REQUEST_ERRORS.get(answer.code)
+    if kind is None:
+        raise RequestError(f"{answer.code}: {answer.message}")
+    raise kind(answer.message or answer.code)
+
+
+def read_result(answer: core.Answer) -> Result:
+    """Raises the request's error, or returns its outputs."""
+    raise_for(answer)
+    named = answer.take_outputs()
+    return Result(
+        outputs=named[0][1] if len(named) == 1 else dict(named),
+        batch=answer.batch,
+        queue_ms=answer.queue_ns / 1e6,
+        batch_ms=answer.batch_ns / 1e6,
+        execute_ms=answer.execute_ns / 1e6,
+    )
+
+
+def read_body(answer: core.Answer) -> dict[str, Any]:
+    """The map that models and stats answer with."""
+    raise_for(answer)
+    try:
+        body = msgpack.unpackb(answer.body)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError(f"the body of an answer cannot be read: {error}") from None
+    if not isinstance(body, dict):
+        raise WireError("the body of an answer is not a map")
+    return body

@@ -1,0 +1,111 @@
+"""A frontend that follows the wire README with pyzmq and msgpack alone, and misbehaves on demand."""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import numpy as np
+import zmq
+
+MODELS = {
+    "double": {
+        "inputs": [["x", "float32", [4]]],
+        "outputs": [["y", "float32", [4]]],
+        "slo_ms": 100.0,
+    },
+    "pair": {
+        "inputs": [["a", "int64", [2]], ["b", "int64", [2]]],
+        "outputs": [["sum", "int64", [2]], ["product", "int64", [2]]],
+        "slo_ms": 100.0,
+    },
+}
+TIMES = {"batch": 3, "queue_ms": 1.5, "batch_ms": 0.25, "execute_ms": 2.0}
+
+Request = tuple[bytes, dict[str, Any], list[bytes]]
+
+
+class FakeFrontend:
+    """Answers in a thread. `on_infer(frontend, client, header, tensors)` decides what to answer."""
+
+    def __init__(
+        self,
+        endpoint: str = "tcp://127.0.0.1:*",
+        on_infer: Callable[["FakeFrontend", bytes, dict[str, Any], list[bytes]], None] | None = None,
+        hello: dict[str, Any] | None = None,
+    ) -> None:
+        self.on_infer = on_infer or FakeFrontend.compute
+        self.hello = hello or {"op": "hello", "version": 1, "role": "frontend"}
+        self.greeted: set[bytes] = set()
+        self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.held: list[Request] = []
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.bind(endpoint)
+        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def __enter__(self) -> "FakeFrontend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+        self._context.term()
+
+    def send(self, client: bytes, header: Any, *tensors: bytes) -> None:
+        head = header if isinstance(header, bytes) else msgpack.packb(header)
+        self._socket.send_multipart([client, head, *tensors])
+
+    def error(self, client: bytes, request: int | None, code: str, message: str = "") -> None:
+        self.send(client, {"op": "error", "id": request, "error": code, "message": message})
+
+    def compute(self, client: bytes, header: dict[str, Any], tensors: list[bytes]) -> None:
+        """Checks the request like a frontend and answers it."""
+        model = MODELS.get(header["model"])
+        if model is None:
+            return self.error(client, header["id"], "model_not_found", "no such model")
+        if [spec[:2] for spec in header["inputs"]] != [spec[:2] for spec in model["inputs"]]:
+            return self.error(client, header["id"], "invalid_input", f"got {header['inputs']}")
+        arrays = [
+            np.frombuffer(frame, dtype).reshape(shape)
+            for (_, dtype, shape), frame in zip(header["inputs"], tensors, strict=True)
+        ]
+        if header["model"] == "double":
+            outputs = {"y": arrays[0] * 2}
+        else:
+            outputs = {"sum": arrays[0] + arrays[1], "product": arrays[0] * arrays[1]}
+        return self.result(client, header["id"], outputs)
+
+    def result(self, client: bytes, request: int, outputs: dict[str, np.ndarray]) -> None:
+        specs = [[name, array.dtype.name, list(array.shape)] for name, array in outputs.items()]
+        header = {"op": "result", "id": request, "outputs": specs, **TIMES}
+        self.send(client, header, *(array.tobytes() for array in outputs.values()))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self._socket.poll(10):
+                client, head, *tensors = self._socket.recv_multipart()
+                self._handle(client, msgpack.unpackb(head), tensors)
+
+    def _handle(self, client: bytes, header: dict[str, Any], tensors: list[bytes]) -> None:
+        self.heard.put(header)
+        if header["op"] == "hello":
+            self.greeted.add(client)
+            self.send(client, self.hello)
+        elif client not in self.greeted:
+            self.error(client, header["id"], "hello_required", "say hello")
+        elif header["op"] == "models":
+            self.send(client, {"op": "models", "id": header["id"], "body": MODELS})
+        elif header["op"] == "stats":
+            self.send(client, {"op": "stats", "id": header["id"], "body": {"double": {"ok": 1}}})
+        else:
+            self.on_infer(self, client, header, tensors)
