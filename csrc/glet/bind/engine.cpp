@@ -236,6 +236,10 @@ void bind_loading(py::class_<PyEngine>& engine) {
 
 }  // namespace
 
+std::shared_ptr<exec::Engine> engine_of(const py::object& engine) {
+  return engine.cast<const PyEngine&>().get();
+}
+
 void bind_engine(py::module_& m) {
   py::class_<PyEngine> engine(m, "Engine", "The gpulets of this process.");
   engine.def(py::init<>())
