@@ -175,11 +175,11 @@ exec::Submission submission(const py::tuple& request, Nanos arrival) {
 
 // Keeps the GIL: it waits for nothing but short decisions, and giving the GIL up could cost a
 // busy process milliseconds to get back.
-void submit(const PyEngine& self, const py::list& requests) {
+void submit(const PyEngine& self, const py::sequence& requests) {
   const Nanos arrival = exec::now();
   std::vector<exec::Submission> burst;
   burst.reserve(requests.size());
-  for (const py::handle request : requests) {
+  for (const py::handle request : py::list(requests)) {
     burst.push_back(submission(py::cast<py::tuple>(request), arrival));
   }
   self.get()->submit(burst);
