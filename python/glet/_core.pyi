@@ -1,8 +1,13 @@
-from collections.abc import Sequence
-from typing import Any
+"""The compiled core. Times are integer nanoseconds of the machine's monotonic clock."""
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 class Answer:
     """How one request ended. `code` is empty when it succeeded."""
@@ -88,9 +93,6 @@ class LoadLoop:
 def parse_client_header(frame: bytes) -> dict[str, Any]: ...
 def parse_server_header(frame: bytes) -> dict[str, Any]: ...
 def parse_specs(encoded: bytes) -> list[tuple[str, str, list[int]]]: ...
-"""The compiled core. Times are integer nanoseconds of the machine's monotonic clock."""
-
-import enum
 
 __version__: str
 
@@ -233,3 +235,280 @@ class Router:
     def pick(self, model: int, exclude: int | None = None) -> int | None: ...
     def done(self, model: int, gpulet: int) -> None: ...
     def outstanding(self, model: int, gpulet: int) -> int: ...
+
+# Execution.
+
+def now_ns() -> int:
+    """The core's clock: the machine's monotonic nanoseconds."""
+
+def usable_cores() -> list[int]:
+    """Cores this process may use."""
+
+def assign_cores(cores: Sequence[int], shares_pct: Sequence[int]) -> list[list[int]]:
+    """Disjoint cores for gpulets of these shares, in order, rounded down to whole cores.
+
+    Raises ConfigError when a share is less than one core.
+    """
+
+def load_torch(path: str) -> str:
+    """Opens libtorch_cpu.so for this process; returns its version, such as "2.13".
+
+    Raises DeviceError when it is missing, older than 2.11, or another one was opened before.
+    """
+
+class TensorSpec:
+    """One input or output of one request: the batch dimension is not part of the shape."""
+
+    def __init__(self, name: str, dtype: str, shape: Sequence[int]) -> None:
+        """Raises ArgumentError for an unknown dtype or a negative dimension."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Signature:
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None: ...
+    @property
+    def inputs(self) -> list[TensorSpec]: ...
+    @property
+    def outputs(self) -> list[TensorSpec]: ...
+
+class PartitionReport:
+    """What a gpulet's thread really got."""
+
+    @property
+    def cores(self) -> list[int]: ...
+    @property
+    def intra_op_threads(self) -> int: ...
+
+class AotiModel:
+    """A model compiled by AOTInductor for the CPU; its weights are shared by all gpulets."""
+
+    def __init__(self, path: str, signature: Signature, runners: int = 1) -> None:
+        """Loads the shared object of a .pt2 package, for `runners` threads at once.
+
+        Raises DeviceError before load_torch(), ModelError when the file is no such model, does not
+        fit the signature, or needs operators beyond torch's C interface.
+        """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def runners(self) -> int: ...
+    @property
+    def constants_bytes(self) -> int:
+        """Memory of the weights; 0 where the model does not say."""
+
+class Slowdown:
+    """How many times longer than profiled stand-in devices take; may be set while they run."""
+
+    def __init__(self, factor: float = 1.0) -> None: ...
+    @property
+    def factor(self) -> float: ...
+    @factor.setter
+    def factor(self, factor: float) -> None: ...
+
+class Completion:
+    """The one answer to a submitted request."""
+
+    @property
+    def tag(self) -> int: ...
+    @property
+    def outcome(self) -> Literal["ok", "late", "full", "failed", "unavailable", "invalid"]: ...
+    @property
+    def gpulet(self) -> int: ...
+    @property
+    def model(self) -> int: ...
+    @property
+    def batch(self) -> int:
+        """Size of the batch it ran in; 0 when it did not run."""
+
+    @property
+    def queue_ns(self) -> int: ...
+    @property
+    def batch_ns(self) -> int: ...
+    @property
+    def execute_ns(self) -> int: ...
+    @property
+    def error(self) -> str | None:
+        """What went wrong, for failed and invalid."""
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs there are."""
+
+    def output(self, index: int) -> npt.NDArray[Any]:
+        """One output of this request: a read-only array over the batch's memory, no copy.
+
+        bfloat16 is seen as uint16. Raises ArgumentError when there is no such output.
+        """
+
+class ModelStats:
+    """Counters of one model on one gpulet since it was loaded."""
+
+    @property
+    def gpulet(self) -> int: ...
+    @property
+    def model(self) -> int: ...
+    @property
+    def ok(self) -> int: ...
+    @property
+    def late(self) -> int: ...
+    @property
+    def full(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def items(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def correction(self) -> float:
+        """Measured over predicted latency of a batch, slow-moving."""
+
+    @property
+    def busy_ns(self) -> int: ...
+
+class Engine:
+    """The gpulets of this process. Every submission is answered exactly once.
+
+    Methods that name a gpulet or model that is not there raise ArgumentError, as all do once the
+    engine is closed. Times in `_until_ns` are on the clock of now_ns().
+    """
+
+    def __init__(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *args: object) -> None: ...
+    def close(self) -> None:
+        """Stops all gpulets and drops what was not drained. Calling it again does nothing."""
+
+    def add_gpulet(
+        self,
+        gpulet: int,
+        kind: Literal["cpu", "profiled"] = "cpu",
+        share_pct: int = 100,
+        cores: Sequence[int] = (),
+    ) -> PartitionReport:
+        """Starts a gpulet's thread, for "cpu" on these cores with one intra-op thread each.
+
+        Raises ArgumentError when the id is taken, DeviceError when the cores cannot be had.
+        """
+
+    def remove_gpulet(self, gpulet: int, drain_until_ns: int = 0) -> None:
+        """Lets what is queued finish until then; the rest is answered unavailable."""
+
+    def partition(self, gpulet: int) -> PartitionReport:
+        """Asks the gpulet's thread, between batches."""
+
+    def load_aoti(
+        self, gpulet: int, model: int, aoti: AotiModel, max_batch: int, plan: ModelPlan
+    ) -> None: ...
+    def load_python(
+        self,
+        gpulet: int,
+        model: int,
+        function: Callable[..., Any],
+        signature: Signature,
+        max_batch: int,
+        plan: ModelPlan,
+    ) -> None:
+        """Serves function(*inputs) -> output or sequence of outputs, once per batch.
+
+        It runs on the gpulet's thread under the GIL. Inputs are arrays (n, *shape) that are valid
+        during the call only; outputs are converted to the signature's dtype, have to have shape
+        (n, *shape), and must not be changed by the function later. bfloat16 is uint16 both ways.
+        """
+
+    def load_profiled(
+        self,
+        gpulet: int,
+        model: int,
+        signature: Signature,
+        max_batch: int,
+        plan: ModelPlan,
+        slowdown: Slowdown | None = None,
+    ) -> None:
+        """A stand-in that takes as long as `plan.latency` says, times the slowdown."""
+
+    def load_null(
+        self, gpulet: int, model: int, signature: Signature, max_batch: int, plan: ModelPlan
+    ) -> None:
+        """Returns at once: output i repeats input i where their bytes agree, else zeros."""
+
+    def update(self, gpulet: int, model: int, plan: ModelPlan) -> None:
+        """A new plan for a loaded model; nothing that waits is lost."""
+
+    def unload(self, gpulet: int, model: int, drain_until_ns: int = 0) -> None:
+        """Lets what waits finish until then; the rest is answered unavailable."""
+
+    def measure(self, gpulet: int, model: int, batch: int, repeats: int) -> list[int]:
+        """Nanoseconds of each run at this batch, on the gpulet's thread between real batches.
+
+        Raises what the model raises.
+        """
+
+    def submit(self, requests: Sequence[tuple[int, int, int, int, Sequence[Buffer]]]) -> None:
+        """Takes a burst of (tag, gpulet, model, deadline_ns, buffers).
+
+        Buffers are C-contiguous, one per input; they are held, not copied, until the completion is
+        drained. Raises ArgumentError, with nothing sent, when one is no such buffer.
+        """
+
+    def drain(self, max: int = ...) -> list[Completion]:  # noqa: A002
+        """Completions that are ready, at most `max`."""
+
+    def wait(self, timeout_ns: int) -> bool:
+        """Waits until completions are ready; False when the time is over or a signal came."""
+
+    def completion_fd(self) -> int:
+        """Readable while completions are ready."""
+
+    def drain_all(self, until_ns: int) -> bool:
+        """Refuses further submissions; True when all before were answered by then."""
+
+    def stats(self) -> list[ModelStats]: ...
+
+class FrontendLoop:
+    """The frontend's data plane: a thread that owns the clients' socket and those to executors."""
+
+    def __init__(self, libzmq: str) -> None: ...
+    def bind(self, endpoint: str) -> str:
+        """Before start(); the endpoint with wildcards resolved. ConfigError when it is in use."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def set_model(self, name: str, signature: Signature, slo_ms: float) -> None: ...
+    def remove_model(self, name: str) -> None: ...
+    def add_executor(self, executor: int, endpoint: str) -> None: ...
+    def remove_executor(self, executor: int) -> None: ...
+    def set_routes(self, name: str, routes: Sequence[tuple[int, int, int, float]]) -> None:
+        """Takes (executor, gpulet, model, weight) tuples."""
+
+    def control_fd(self) -> int: ...
+    def take_control(self) -> list[tuple[bytes, str, int | None, bytes]]:
+        """What Python answers: (client, op, id, header)."""
+
+    def take_lost(self) -> list[int]: ...
+    def answer(self, client: bytes, header: bytes) -> None: ...
+    def stop_admitting(self) -> None: ...
+    def outstanding(self) -> int: ...
+    def stats(self) -> dict[str, dict[str, float]]: ...
+
+class ExecutorLoop:
+    """The executor's data plane: a thread that feeds the engine and sends its completions back."""
+
+    def __init__(self, libzmq: str, engine: Engine) -> None: ...
+    def bind(self, endpoint: str) -> str:
+        """Before start(); the endpoint with wildcards resolved. ConfigError when it is in use."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def stop_admitting(self) -> None: ...
+    def outstanding(self) -> int: ...

@@ -110,7 +110,7 @@ def test_outputs_are_read_only_views_of_one_batch(engine: Any) -> None:
         (lambda x: x[:, :1], r"output 'y' has shape \(1, 1\); expected \(1, 2\)"),
         (lambda x: (x, x), "returned 2 outputs; the signature has 1"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
-        (lambda x: [["a", "b"]], "could not convert string to float"),
+        (lambda x: [[["a", "b"]]], "could not convert string to float"),
     ],
 )
 def test_a_function_that_misbehaves_fails_its_batch(

@@ -2,6 +2,10 @@
 
 #include <pybind11/pybind11.h>
 
+#include <memory>
+
+#include "glet/exec/engine.h"
+
 // One function per area; no logic in this room.
 namespace glet::bind {
 
@@ -14,5 +18,8 @@ void bind_exec(pybind11::module_& m);
 void bind_completion(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_net(pybind11::module_& m);
+
+// The core's engine behind a Python Engine. Throws ArgumentError when it is closed.
+std::shared_ptr<exec::Engine> engine_of(const pybind11::object& engine);
 
 }  // namespace glet::bind

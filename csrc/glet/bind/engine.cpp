@@ -175,11 +175,11 @@ exec::Submission submission(const py::tuple& request, Nanos arrival) {
 
 // Keeps the GIL: it waits for nothing but short decisions, and giving the GIL up could cost a
 // busy process milliseconds to get back.
-void submit(const PyEngine& self, const py::list& requests) {
+void submit(const PyEngine& self, const py::sequence& requests) {
   const Nanos arrival = exec::now();
   std::vector<exec::Submission> burst;
   burst.reserve(requests.size());
-  for (const py::handle request : requests) {
+  for (const py::handle request : py::list(requests)) {
     burst.push_back(submission(py::cast<py::tuple>(request), arrival));
   }
   self.get()->submit(burst);
@@ -235,6 +235,10 @@ void bind_loading(py::class_<PyEngine>& engine) {
 }
 
 }  // namespace
+
+std::shared_ptr<exec::Engine> engine_of(const py::object& engine) {
+  return engine.cast<const PyEngine&>().get();
+}
 
 void bind_engine(py::module_& m) {
   py::class_<PyEngine> engine(m, "Engine", "The gpulets of this process.");

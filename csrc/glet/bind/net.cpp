@@ -1,5 +1,8 @@
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <utility>
+
 #include "glet/bind/bind.h"
 #include "glet/net/executor_loop.h"
 #include "glet/net/frontend_loop.h"
@@ -13,6 +16,15 @@ using net::ExecutorLoop;
 using net::FrontendLoop;
 using net::FrontendModelStats;
 using NoGil = py::call_guard<py::gil_scoped_release>;
+
+// The loop with the engine it feeds, which has to outlive it.
+struct PyExecutorLoop {
+  PyExecutorLoop(const std::string& libzmq, std::shared_ptr<exec::Engine> fed)
+      : engine(std::move(fed)), loop(libzmq, *engine) {}
+
+  std::shared_ptr<exec::Engine> engine;
+  ExecutorLoop loop;
+};
 
 py::dict stats_dict(const FrontendModelStats& stats) {
   py::dict out;
@@ -46,15 +58,14 @@ py::dict frontend_stats(FrontendLoop& loop) {
 py::list take_control(FrontendLoop& loop) {
   py::list out;
   for (const net::ControlRequest& request : loop.take_control()) {
-    out.append(py::make_tuple(
-        py::bytes(request.client), request.op, request.id, py::bytes(request.header)));
+    out.append(py::make_tuple(py::bytes(request.client), request.op, request.id,
+                              py::bytes(request.header)));
   }
   return out;
 }
 
-void set_routes(
-    FrontendLoop& loop, const std::string& name,
-    const std::vector<std::tuple<int, int, int, double>>& routes) {
+void set_routes(FrontendLoop& loop, const std::string& name,
+                const std::vector<std::tuple<int, int, int, double>>& routes) {
   std::vector<net::RouteSpec> specs;
   for (const auto& [executor, gpulet, model, weight] : routes) {
     specs.push_back({executor, gpulet, model, weight});
@@ -90,14 +101,23 @@ void bind_net(py::module_& m) {
       .def("outstanding", &FrontendLoop::outstanding, NoGil())
       .def("stats", &frontend_stats);
 
-  py::class_<ExecutorLoop>(m, "ExecutorLoop")
-      .def(py::init<const std::string&, exec::Engine&>(), py::arg("libzmq"), py::arg("engine"),
-           py::keep_alive<1, 3>())
-      .def("bind", &ExecutorLoop::bind, py::arg("endpoint"), NoGil())
-      .def("start", &ExecutorLoop::start, NoGil())
-      .def("close", &ExecutorLoop::close, NoGil())
-      .def("stop_admitting", &ExecutorLoop::stop_admitting, NoGil())
-      .def("outstanding", &ExecutorLoop::outstanding, NoGil());
+  py::class_<PyExecutorLoop>(m, "ExecutorLoop")
+      .def(py::init([](const std::string& libzmq, const py::object& engine) {
+             return std::make_unique<PyExecutorLoop>(libzmq, engine_of(engine));
+           }),
+           py::arg("libzmq"), py::arg("engine"))
+      .def(
+          "bind",
+          [](PyExecutorLoop& self, const std::string& endpoint) {
+            return self.loop.bind(endpoint);
+          },
+          py::arg("endpoint"), NoGil())
+      .def(
+          "start", [](PyExecutorLoop& self) { self.loop.start(); }, NoGil())
+      .def(
+          "close", [](PyExecutorLoop& self) { self.loop.close(); }, NoGil())
+      .def("stop_admitting", [](PyExecutorLoop& self) { self.loop.stop_admitting(); })
+      .def("outstanding", [](const PyExecutorLoop& self) { return self.loop.outstanding(); });
 }
 
 }  // namespace glet::bind

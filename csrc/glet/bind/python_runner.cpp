@@ -1,6 +1,7 @@
 #include "glet/bind/python_runner.h"
 
-#include <cstring>
+#include <pybind11/stl.h>
+
 #include <string>
 #include <utility>
 

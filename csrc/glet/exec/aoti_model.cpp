@@ -59,10 +59,7 @@ AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& 
     delete_(container_);
     throw;
   }
-  std::uint64_t bytes = 0;
-  if (constants_size_ != nullptr && constants_size_(container_, &bytes) == 0) {
-    constants_bytes_ = bytes;
-  }
+  count_constants();
 }
 
 AotiModel::~AotiModel() {
@@ -86,7 +83,8 @@ void AotiModel::resolve() {
   get("AOTInductorModelContainerGetNumInputs", num_inputs_);
   get("AOTInductorModelContainerGetNumOutputs", num_outputs_);
   optional("AOTInductorGetLastError", last_error_);
-  optional("AOTInductorModelContainerGetConstantsBlobSize", constants_size_);
+  optional("AOTInductorModelContainerGetNumConstants", num_constants_);
+  optional("AOTInductorModelContainerGetConstantDataSize", constant_size_);
 }
 
 void AotiModel::check_counts() {
@@ -99,6 +97,18 @@ void AotiModel::check_counts() {
     fail("has " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
          " outputs; its signature says " + std::to_string(signature_->inputs.size()) + " and " +
          std::to_string(signature_->outputs.size()));
+  }
+}
+
+void AotiModel::count_constants() {
+  std::size_t count = 0;
+  if (num_constants_ == nullptr || constant_size_ == nullptr ||
+      num_constants_(container_, &count) != 0) {
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    std::size_t bytes = 0;
+    if (constant_size_(container_, i, &bytes) == 0) constants_bytes_ += bytes;
   }
 }
 

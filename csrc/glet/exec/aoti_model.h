@@ -46,6 +46,7 @@ class AotiModel {
 
   void resolve();
   void check_counts();
+  void count_constants();
   [[noreturn]] void fail(const std::string& what) const;
   std::string reason() const;
 
@@ -65,8 +66,11 @@ class AotiModel {
                 void* proxy_executor) = nullptr;
   Error (*num_inputs_)(AotiContainer* container, std::size_t* count) = nullptr;
   Error (*num_outputs_)(AotiContainer* container, std::size_t* count) = nullptr;
-  Error (*last_error_)(const char** message) = nullptr;                                // since 2.12
-  Error (*constants_size_)(AotiContainer* container, std::uint64_t* bytes) = nullptr;  // optional
+  // Not in every torch's models.
+  Error (*last_error_)(const char** message) = nullptr;
+  Error (*num_constants_)(AotiContainer* container, std::size_t* count) = nullptr;
+  Error (*constant_size_)(AotiContainer* container, std::size_t index,
+                          std::size_t* bytes) = nullptr;
 };
 
 }  // namespace glet::exec

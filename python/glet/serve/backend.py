@@ -238,7 +238,7 @@ class Backend:
             return
         placed = next((p for p in self._placed if p.number == step.gpulet), None)
         if done.error:
-            self._status.progress(f"loading {step.source.name} failed: {done.error}")
+            self._status.progress(f"not loaded: {done.error}")
         elif placed is not None:
             self._tables[_table_key(step.source.name, placed)] = done.latency_ms
             self._crashes.pop(step.source.name, None)

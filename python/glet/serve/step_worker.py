@@ -84,8 +84,9 @@ class StepWorker:
             return StepDone(step=step.step, latency_ms=self._act(step))
         except (GletError, OSError, MemoryError) as error:
             logger.warning("step failed kind=%s: %s", type(step).__name__, error)
-            lines = str(error).splitlines() or [type(error).__name__]
-            return StepDone(step=step.step, error=lines[0])
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            what = f"model {step.source.name!r}: " if isinstance(step, LoadModel) else ""
+            return StepDone(step=step.step, error=what + line.removeprefix(what))
 
     def _act(self, step: Step) -> LatencyPoints:
         if isinstance(step, AddGpulet):

@@ -90,9 +90,7 @@ class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
         return sum(self.counts) / (len(self.counts) * self.interval_s)
 
 
-def renewal_times_s(
-    rate_rps: float, seconds: float, cv: float, rng: np.random.Generator
-) -> TimesS:
+def renewal_times_s(rate_rps: float, seconds: float, cv: float, rng: np.random.Generator) -> TimesS:
     """Arrivals with independent gamma gaps of mean 1/rate and coefficient of variation `cv`.
 
     The first gap starts at a random point of a warm-up of ten mean gaps times the gap's variance,

@@ -36,13 +36,14 @@ int set_intra_op_threads(int threads) {
   const Loaded torch("libtorch_cpu.so");
   const Loaded gomp("libgomp.so.1");
   // The first use of torch in a thread copies torch's process-wide count into the thread, which
-  // would undo what is set here: asking for the count gets that over with. The setter then also
-  // tells the math libraries that keep a count of their own.
-  const auto torch_get = find<GetThreads>(torch.get(), "_ZN2at15get_num_threadsEv");
-  const auto torch_set = find<SetThreads>(torch.get(), "_ZN2at15set_num_threadsEi");
-  if (torch_get != nullptr && torch_set != nullptr) {
+  // would undo what is set here: asking for the count gets that over with. Torch's own setter is
+  // left alone: it also changes the count of the whole process and the size of a shared pool.
+  if (const auto torch_get = find<GetThreads>(torch.get(), "_ZN2at15get_num_threadsEv")) {
     torch_get();
-    torch_set(threads);
+  }
+  // MKL keeps a count of its own per thread.
+  if (const auto mkl_set = find<int (*)(int)>(torch.get(), "MKL_Set_Num_Threads_Local")) {
+    mkl_set(threads);
   }
   void* const omp = torch.get() != nullptr ? torch.get() : gomp.get();
   const auto omp_set = find<SetThreads>(omp, "omp_set_num_threads");
