@@ -235,9 +235,7 @@ class Signatures:
                 (name, as_array(name, value, dtypes.get(name))) for name, value in inputs.items()
             ]
         if not specs:
-            raise ModelNotFoundError(
-                f"no model {model!r}; {list_of(self._inputs)}"
-            )
+            raise ModelNotFoundError(f"no model {model!r}; {list_of(self._inputs)}")
         if len(specs) > 1:
             names = [name for name, _ in specs]
             raise InvalidInputError(
