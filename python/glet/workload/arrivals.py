@@ -38,7 +38,7 @@ class ConstantArrivals(msgspec.Struct, frozen=True, tag="constant"):
         if rate_rps == 0.0:
             return np.empty(0)
         count = math.ceil(rate_rps * seconds) + 1
-        times = (np.arange(count) + rng.random()) / rate_rps
+        times: TimesS = (np.arange(count, dtype=np.float64) + rng.random()) / rate_rps
         return times[times < seconds]
 
 
