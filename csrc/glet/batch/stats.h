@@ -55,7 +55,8 @@ class Histogram {
   // longest recorded; 0 when nothing was recorded.
   Nanos quantile(double q) const {
     if (count_ == 0) return Nanos{0};
-    const double wanted = std::ceil(std::clamp(q, 0.0, 1.0) * static_cast<double>(count_));
+    const double wanted =
+        std::ceil((q > 0.0 ? std::min(q, 1.0) : 0.0) * static_cast<double>(count_));
     const auto rank = std::max(std::uint64_t{1}, static_cast<std::uint64_t>(wanted));
     std::uint64_t seen = 0;
     for (int bucket = 0; bucket < kBuckets; ++bucket) {

@@ -10,5 +10,9 @@ void bind_client(pybind11::module_& m);
 void bind_load(pybind11::module_& m);
 void bind_batch(pybind11::module_& m);
 void bind_route(pybind11::module_& m);
+void bind_exec(pybind11::module_& m);
+void bind_completion(pybind11::module_& m);
+void bind_engine(pybind11::module_& m);
+void bind_net(pybind11::module_& m);
 
 }  // namespace glet::bind

@@ -10,4 +10,6 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_load(m);
   glet::bind::bind_batch(m);
   glet::bind::bind_route(m);
+  glet::bind::bind_exec(m);
+  glet::bind::bind_net(m);
 }

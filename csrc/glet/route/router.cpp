@@ -48,6 +48,7 @@ void Router::set_routes(batch::ModelId model, std::span<const Route> routes) {
       targets.push_back(before);
     }
   }
+  balance(targets);
   if (targets.empty()) {
     models_.erase(model);
   } else {
@@ -56,7 +57,19 @@ void Router::set_routes(batch::ModelId model, std::span<const Route> routes) {
 }
 
 void Router::remove_model(batch::ModelId model) {
-  models_.erase(model);
+  set_routes(model, {});
+}
+
+// What one target is owed, others have had in advance: the sum is 0.
+void Router::balance(Targets& targets) {
+  double weight = 0.0;
+  double credit = 0.0;
+  for (const Target& target : targets) {
+    weight += target.weight;
+    credit += target.credit;
+  }
+  if (!(weight > 0.0)) return;
+  for (Target& target : targets) target.credit -= credit * target.weight / weight;
 }
 
 void Router::set_up(GpuletId gpulet, bool up) {

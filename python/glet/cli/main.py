@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -10,6 +10,7 @@ import glet
 from glet.errors import ConfigError, GletError
 
 COMMANDS = {
+    "up": ("glet.cli.up", "serve a model repository on this machine"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
 }
 """Subcommand -> its module and one line of help.
@@ -29,11 +30,31 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code: 0, 1 (it failed) or 2 (the user's input is wrong)."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    return run_command(_parser(arguments), lambda args: args.run(args), arguments)
+
+
+def frontend(argv: Sequence[str] | None = None) -> int:
+    """`glet-frontend`."""
+    command = import_module("glet.cli.frontend")
+    return run_command(command.parser(), command.run, argv)
+
+
+def backend(argv: Sequence[str] | None = None) -> int:
+    """`glet-backend`."""
+    command = import_module("glet.cli.backend")
+    return run_command(command.parser(), command.run, argv)
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Reads the command line, runs, says errors in one line; the exit code."""
     try:
-        args = _parser(arguments).parse_args(arguments)
-        return int(args.run(args))
+        return int(run(parser.parse_args(argv)))
     except GletError as error:
-        print(f"glet: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -1,0 +1,95 @@
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glet/bind/bind.h"
+#include "glet/bind/nanos.h"
+#include "glet/exec/aoti_model.h"
+#include "glet/exec/engine.h"
+#include "glet/exec/partition/partition.h"
+#include "glet/exec/profiled_runner.h"
+#include "glet/exec/tensor.h"
+#include "glet/exec/torch_shim.h"
+
+namespace py = pybind11;
+
+namespace glet::bind {
+namespace {
+
+void bind_signature(py::module_& m) {
+  using exec::Signature;
+  using exec::TensorSpec;
+  py::class_<TensorSpec>(m, "TensorSpec",
+                         "One input or output of one request, without the batch dimension.")
+      .def(
+          py::init([](std::string name, const std::string& dtype, std::vector<std::int64_t> shape) {
+            TensorSpec spec{std::move(name), exec::dtype_from_name(dtype), std::move(shape)};
+            spec.bytes();  // throws on a shape that cannot be
+            return spec;
+          }),
+          py::arg("name"), py::arg("dtype"), py::arg("shape"))
+      .def_readonly("name", &TensorSpec::name)
+      .def_property_readonly(
+          "dtype", [](const TensorSpec& self) { return std::string(exec::dtype_name(self.dtype)); })
+      .def_property_readonly("shape",
+                             [](const TensorSpec& self) { return py::tuple(py::cast(self.shape)); })
+      .def_property_readonly("bytes", &TensorSpec::bytes);
+  py::class_<Signature>(m, "Signature")
+      .def(py::init([](std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs) {
+             return Signature{std::move(inputs), std::move(outputs)};
+           }),
+           py::arg("inputs"), py::arg("outputs"))
+      .def_readonly("inputs", &Signature::inputs)
+      .def_readonly("outputs", &Signature::outputs);
+}
+
+void bind_partition(py::module_& m) {
+  using exec::PartitionReport;
+  py::class_<PartitionReport>(m, "PartitionReport", "What a gpulet's thread really got.")
+      .def_readonly("cores", &PartitionReport::cores)
+      .def_readonly("intra_op_threads", &PartitionReport::intra_op_threads);
+  m.def("usable_cores", &exec::usable_cores, "Cores this process may use.");
+  m.def("assign_cores", &exec::assign_cores, py::arg("cores"), py::arg("shares_pct"),
+        "Disjoint cores for gpulets of these shares, in order, rounded down to whole cores.");
+}
+
+void bind_models(py::module_& m) {
+  using exec::AotiModel;
+  m.def(
+      "load_torch", [](const std::string& path) { return exec::load_torch(path)->version(); },
+      py::arg("path"), py::call_guard<py::gil_scoped_release>(),
+      "Opens libtorch_cpu.so for this process and returns its version, \"2.13\".");
+  py::class_<AotiModel, std::shared_ptr<AotiModel>>(
+      m, "AotiModel", "A model compiled by AOTInductor for the CPU; gpulets share its weights.")
+      .def(py::init([](const std::string& path, exec::Signature signature, int runners) {
+             const py::gil_scoped_release nogil;
+             return std::make_shared<AotiModel>(exec::loaded_torch(), path, std::move(signature),
+                                                runners);
+           }),
+           py::arg("path"), py::arg("signature"), py::arg("runners") = 1)
+      .def_property_readonly("path", &AotiModel::path)
+      .def_property_readonly("runners", &AotiModel::runners)
+      .def_property_readonly("constants_bytes", &AotiModel::constants_bytes);
+  py::class_<exec::Slowdown, std::shared_ptr<exec::Slowdown>>(
+      m, "Slowdown", "How many times longer than profiled stand-in devices take; may be set live.")
+      .def(py::init<double>(), py::arg("factor") = 1.0)
+      .def_property(
+          "factor", [](const exec::Slowdown& self) { return self.load(); },
+          [](exec::Slowdown& self, double factor) { self.store(factor); });
+}
+
+}  // namespace
+
+void bind_exec(py::module_& m) {
+  m.def("now_ns", [] { return to_ns(exec::now()); }, "The core's monotonic clock.");
+  bind_signature(m);
+  bind_partition(m);
+  bind_models(m);
+  bind_completion(m);
+  bind_engine(m);
+}
+
+}  // namespace glet::bind

@@ -1,0 +1,60 @@
+"""What the commands of both daemons share: their options, and the line to whoever started them."""
+
+import argparse
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from glet import log
+from glet.config.cluster import ClusterConfig, anchored, load_cluster
+from glet.errors import GletError
+from glet.serve.child import end_with_parent
+from glet.serve.status import Event, StatusPipe
+
+OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "cache")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every daemon."""
+    parser.add_argument("cluster", nargs="?", type=Path, help="cluster.toml; without, the defaults")
+    parser.add_argument("--run-dir", metavar="DIR", help="where ipc sockets lie")
+    parser.add_argument(
+        "--insecure", action="store_true", default=None, help="allow addresses beyond this machine"
+    )
+    parser.add_argument("--log-level", choices=log.LEVELS, default="info")
+    parser.add_argument("--status-fd", type=int, metavar="N", help="write JSON lines of events")
+    parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when it ends")
+
+
+def cluster_config(args: argparse.Namespace) -> ClusterConfig:
+    """The file with the options laid over it. Raises ConfigError."""
+    config = load_cluster(args.cluster) if args.cluster is not None else None
+    given = {
+        name: getattr(args, name) for name in OVERRIDES if getattr(args, name, None) is not None
+    }
+    if getattr(args, "insecure", None):
+        given["insecure"] = True
+    if getattr(args, "plan", None) is not None:
+        given["gpulet"] = ()
+    laid = anchored(msgspec.structs.replace(ClusterConfig(), **given), Path.cwd())
+    if config is None:
+        return laid
+    return msgspec.structs.replace(config, **{name: getattr(laid, name) for name in given})
+
+
+def run_daemon(args: argparse.Namespace, role: str, body: Callable[[StatusPipe], None]) -> int:
+    """Runs a daemon to its end; what it raises is told to its parent, or to the user."""
+    log.setup(role, args.log_level)
+    status = StatusPipe(args.status_fd)
+    try:
+        if args.parent_pid is not None:
+            end_with_parent(args.parent_pid, signal.SIGTERM)
+        body(status)
+    except GletError as error:
+        if args.status_fd is None:
+            raise
+        status.tell(Event(event="failed", message=str(error), exit_code=error.exit_code))
+        return error.exit_code
+    return 0

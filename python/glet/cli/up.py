@@ -1,0 +1,82 @@
+"""`glet up`: all daemons of a cluster on this machine, until stopped."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from glet import log
+from glet.cli.daemon import cluster_config
+from glet.clock import SystemClock
+from glet.config.cluster import ClusterConfig
+from glet.errors import ConfigError
+from glet.serve.poll_loop import PollLoop
+from glet.serve.up import LocalCluster
+from glet.types.device import PARTITION_KINDS
+
+EXAMPLE = """example:
+  glet up --models models
+  glet up cluster.toml --plan ModelList.txt
+  glet up --models models --partition profiled --profile latency.csv
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command; `args.run` is set to the function that does it."""
+    made = subparsers.add_parser(
+        "up",
+        help="serve a model repository on this machine",
+        description="Start a frontend and a backend per device, watch them, stop them on Ctrl-C.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_cluster_options(made)
+    made.set_defaults(run=run)
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that starts a cluster; cluster() reads them."""
+    made = parser
+    made.add_argument(
+        "cluster", nargs="?", type=Path, help="cluster.toml; without, one device: this CPU"
+    )
+    made.add_argument("--models", metavar="DIR", help="model repository; default: models")
+    made.add_argument("--plan", metavar="FILE", help="a ModelList file; default: spread evenly")
+    made.add_argument("--listen", metavar="ENDPOINT", help="default: tcp://127.0.0.1:5555")
+    made.add_argument("--partition", choices=PARTITION_KINDS)
+    made.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
+    made.add_argument("--isolation", choices=("device", "gpulet"), help="executors: one per ...")
+    made.add_argument("--cache", metavar="DIR", help="folder of compiled models")
+    made.add_argument("--insecure", action="store_true", default=None)
+    made.add_argument("--log-level", choices=log.LEVELS, default="warning")
+
+
+def cluster(args: argparse.Namespace) -> ClusterConfig:
+    """The cluster of the options. Raises ConfigError."""
+    config = cluster_config(args)
+    if args.profile is not None:
+        backends = tuple(
+            msgspec.structs.replace(backend, profile=args.profile) for backend in config.backend
+        )
+        config = msgspec.structs.replace(config, backend=backends)
+    if config.partition == "profiled" and not all(b.profile for b in config.backend):
+        raise ConfigError("partition profiled needs --profile FILE, a latency.csv")
+    return config
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until SIGTERM or Ctrl-C; the exit code."""
+    clock = SystemClock()
+    config = cluster(args)
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    with (
+        PollLoop(clock) as poll,
+        LocalCluster(config, clock, report=report, log_level=args.log_level, poll=poll) as started,
+    ):
+        while not poll.stopping:
+            started.poll()
+    return 0

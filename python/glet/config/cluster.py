@@ -1,0 +1,156 @@
+"""`cluster.toml`: the daemons of one cluster, their devices, and optionally the plan."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from glet.config.load import load
+from glet.errors import ConfigError
+from glet.types.device import PartitionKind
+from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
+
+Isolation = Literal["device", "gpulet"]
+Positive = Annotated[float, Meta(gt=0.0)]
+
+
+class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One device and the daemon that owns it.
+
+    `control` is where frontends reach it; empty: in the run directory. `data` is where its
+    executors bind, `tcp://HOST:*` or empty for the run directory. `cores` are the CPU cores it may
+    use; empty: all that the process may use. `profile` is a latency.csv, for partition `profiled`.
+    """
+
+    device: Annotated[int, Meta(ge=0)] = 0
+    name: str = ""
+    control: str = ""
+    data: str = ""
+    cores: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    profile: str = ""
+    type: str = ""
+
+
+class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model on a gpulet; without `time_share`, models of a gpulet get equal parts."""
+
+    model: str
+    batch: Annotated[int, Meta(ge=1)]
+    rate_rps: Annotated[float, Meta(ge=0.0)] = 0.0
+    time_share: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+
+
+class GpuletConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A gpulet of the plan; `device` is the number of a backend's device."""
+
+    device: Annotated[int, Meta(ge=0)] = 0
+    share_pct: Annotated[int, Meta(ge=1, le=100)]
+    models: tuple[ModelShareConfig, ...] = ()
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of a `cluster.toml`. Paths are relative to the file.
+
+    `plan` names a ModelList file; without it and without `gpulet` tables the models are spread
+    evenly. `isolation` is one executor per device or one per gpulet. `margin_ms` is kept free
+    between the end of a batch and a deadline, for the way back.
+    """
+
+    listen: str = "tcp://127.0.0.1:5555"
+    insecure: bool = False
+    models: str = "models"
+    plan: str = ""
+    partition: PartitionKind = "cpu"
+    isolation: Isolation = "device"
+    margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
+    queue_capacity: Annotated[int, Meta(ge=1)] = 1024
+    drain_s: Positive = 10.0
+    run_dir: str = ""
+    cache: str = ""
+    backend: tuple[BackendConfig, ...] = (BackendConfig(),)
+    gpulet: tuple[GpuletConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.backend:
+            raise ValueError("there is no backend: give at least one [[backend]]")
+        for what, values in (
+            ("device", [backend.device for backend in self.backend]),
+            ("name", [backend_name(backend) for backend in self.backend]),
+        ):
+            if len(set(values)) < len(values):
+                raise ValueError(f"two [[backend]] tables have the same {what}")
+        if self.plan and self.gpulet:
+            raise ValueError("plan and [[gpulet]] are both given; one of them is valid")
+        devices = {backend.device for backend in self.backend}
+        for gpulet in self.gpulet:
+            if gpulet.device not in devices:
+                raise ValueError(
+                    f"a [[gpulet]] is on device {gpulet.device}, which no [[backend]] has"
+                )
+        found = problems(_gpulets(self.gpulet))
+        if found:
+            raise ValueError(found[0])
+
+    def static_plan(self) -> Plan | None:
+        """The plan of the `gpulet` tables, or None without any."""
+        return Plan(gpulets=_gpulets(self.gpulet)) if self.gpulet else None
+
+
+def backend_name(backend: BackendConfig) -> str:
+    """The name it was given, else one made from its device."""
+    return backend.name or f"device{backend.device}"
+
+
+def load_cluster(path: Path) -> ClusterConfig:
+    """A cluster.toml, or the .json that glet writes of the effective one. Raises ConfigError."""
+    if path.suffix == ".json":
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=ClusterConfig)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: {error}") from error
+    return anchored(load(path, ClusterConfig), path.parent)
+
+
+def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
+    """The same with every relative path made absolute, from `folder`."""
+
+    def absolute(path: str) -> str:
+        return str((folder / Path(path).expanduser()).resolve()) if path else ""
+
+    return msgspec.structs.replace(
+        config,
+        models=absolute(config.models),
+        plan=absolute(config.plan),
+        run_dir=absolute(config.run_dir),
+        cache=absolute(config.cache),
+        backend=tuple(
+            msgspec.structs.replace(backend, profile=absolute(backend.profile))
+            for backend in config.backend
+        ),
+    )
+
+
+def _gpulets(tables: tuple[GpuletConfig, ...]) -> tuple[GpuletPlan, ...]:
+    gpulets: list[GpuletPlan] = []
+    for table in tables:
+        same = [g for g in gpulets if (g.device, g.share_pct) == (table.device, table.share_pct)]
+        gpulets.append(
+            GpuletPlan(
+                device=table.device,
+                share_pct=table.share_pct,
+                dedup=len(same),
+                models=tuple(
+                    ModelShare(
+                        model=share.model,
+                        batch=share.batch,
+                        rate_rps=share.rate_rps,
+                        time_share=share.time_share or 1.0 / len(table.models),
+                    )
+                    for share in table.models
+                ),
+            )
+        )
+    return tuple(gpulets)

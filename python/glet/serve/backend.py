@@ -1,0 +1,311 @@
+"""The backend: owns one device, makes plans true on it, reports. Not on the path of requests."""
+
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from glet.clock import Clock
+from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
+from glet.errors import ConfigError, ProfileError
+from glet.plan.layout import PlacedGpulet, arrange
+from glet.profiles import latency_csv
+from glet.serve.backend_state import gpulet_states
+from glet.serve.executor_fleet import ExecutorFleet, FleetOptions
+from glet.serve.hosted import Room, Wanted
+from glet.serve.model_shelf import ModelShelf
+from glet.serve.poll_loop import PollLoop
+from glet.serve.run_dir import RunDir
+from glet.serve.status import StatusPipe
+from glet.types.device import DeviceInfo
+from glet.types.plan import GpuletPlan, ModelShare, problems
+from glet.wire.address import check_bind
+from glet.wire.channel import RouterChannel
+from glet.wire.heartbeat import Liveness
+from glet.wire.messages import (
+    VERSION,
+    ApplyPlan,
+    BackendState,
+    FrontendToBackend,
+    Hello,
+    LatencyPoints,
+    Limits,
+    LoadModel,
+    StateSeen,
+    Step,
+    StepDone,
+)
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+REPORT_S = 1.0
+FRONTEND_SILENT_AFTER_S = 5.0
+RELEASE_LIMIT_S = 1.0
+# A model that ended its executor this often while loading is not loaded again.
+CRASHES = 3
+MOST_RUNNERS = 16
+
+
+class Backend:
+    """One device; run() is the daemon."""
+
+    def __init__(
+        self, cluster: ClusterConfig, config: BackendConfig, status: StatusPipe, clock: Clock
+    ) -> None:
+        self._cluster = cluster
+        self._config = config
+        self._name = backend_name(config)
+        self._status = status
+        self._clock = clock
+        self._device = device_info(cluster, config)
+        self._incarnation = secrets.token_hex(8)
+        self._plan: tuple[GpuletPlan, ...] = ()
+        self._placed: tuple[PlacedGpulet, ...] = ()
+        self._gpulets = 0
+        self._seq = 0
+        self._seq_s: dict[int, float] = {}
+        self._seen: dict[bytes, int] = {}
+        self._frontends: Liveness[bytes] = Liveness(FRONTEND_SILENT_AFTER_S)
+        self._numbers: dict[str, int] = {}
+        self._tables: dict[tuple[str, int, int], LatencyPoints] = {}
+        self._crashes: dict[str, int] = {}
+        self._changed = True
+
+    def run(self, log_level: str) -> None:
+        """Serves until SIGTERM. Raises ConfigError when it cannot start."""
+        profile_file = self._config.profile
+        profile = latency_csv.read(Path(profile_file)) if profile_file else None
+        parent = self._cluster.run_dir
+        run_dir = RunDir(Path(parent) / self._name if parent else None)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            with PollLoop(self._clock) as poll:
+                self._poll = poll
+                self._shelf = ModelShelf(
+                    Path(self._cluster.models),
+                    self._cluster.cache,
+                    profile if self._cluster.partition == "profiled" else None,
+                    self._note_change,
+                    self._status.progress,
+                )
+                self._open(run_dir, context, log_level)
+                try:
+                    self._serve()
+                finally:
+                    self._shelf.close()
+                    self._fleet.close()
+                    self._channel.close()
+        finally:
+            context.destroy(linger=0)
+            run_dir.close()
+        logger.info("stopped")
+
+    def _open(
+        self, run_dir: RunDir, context: "zmq.Context[zmq.Socket[bytes]]", log_level: str
+    ) -> None:
+        control = self._config.control or run_dir.endpoint("control")
+        check_bind(control, insecure=self._cluster.insecure)
+        if self._config.data:
+            check_bind(self._config.data, insecure=self._cluster.insecure)
+        hello = Hello(version=VERSION, role="backend", name=self._name)
+        self._channel: RouterChannel[FrontendToBackend] = RouterChannel(
+            context, control, FrontendToBackend, hello
+        )
+        options = FleetOptions(
+            backend=self._name,
+            data=self._config.data,
+            drain_s=self._cluster.drain_s,
+            runners=min(MOST_RUNNERS, self._device.max_gpulets),
+            per_gpulet=self._cluster.isolation == "gpulet",
+            log_level=log_level,
+        )
+        self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
+        self._fleet.on_change = self._note_change
+        self._fleet.on_step = self._on_step
+        self._fleet.on_crash = self._on_crash
+        self._fleet.arrange((), 0)
+
+    def _serve(self) -> None:
+        self._poll.watch(self._channel.socket, self._on_frontends)
+        self._poll.every(REPORT_S, self._note_change)
+        self._poll.every(TICK_S, self._tick)
+        self._status.progress(f"backend {self._name} listens at {self._channel.endpoint}")
+        while not self._poll.stopping:
+            self._poll.run_once(TICK_S)
+            self._settle()
+        self._fleet.stop()
+        until_s = self._clock.now_s() + self._cluster.drain_s
+        while self._fleet.running() > 0 and self._clock.now_s() < until_s:
+            self._publish()
+            self._poll.run_once(TICK_S)
+
+    def _settle(self) -> None:
+        """After each turn of the loop: the next steps, and one report for all changes."""
+        room = Room(
+            kind=self._device.kind,
+            drain_ms=self._cluster.drain_s * 1000.0,
+            wanted_models=self._wanted_models,
+            released=self._released,
+        )
+        self._fleet.advance(room)
+        if self._changed:
+            self._publish()
+
+    def _note_change(self) -> None:
+        self._changed = True
+
+    def _tick(self) -> None:
+        now_s = self._clock.now_s()
+        for peer in self._frontends.silent(now_s):
+            self._forget(peer)
+
+    def _forget(self, peer: bytes) -> None:
+        self._frontends.forget(peer)
+        self._channel.forget(peer)
+        self._seen.pop(peer, None)
+
+    def _on_frontends(self) -> None:
+        for peer, message in self._channel.receive():
+            self._frontends.heard(peer, self._clock.now_s())
+            if isinstance(message, Hello):
+                self._seen[peer] = 0
+                self._changed = True
+            elif isinstance(message, StateSeen):
+                self._seen[peer] = max(self._seen.get(peer, 0), message.seq)
+            elif isinstance(message, ApplyPlan):
+                self._apply(message.gpulets)
+
+    def _apply(self, gpulets: Sequence[GpuletPlan]) -> None:
+        found = problems(gpulets)
+        if found:
+            logger.error("plan refused: %s", found[0])
+            return
+        self._plan = tuple(gpulets)
+        self._placed = arrange(self._placed, gpulets, self._device, self._gpulets)
+        self._gpulets = max((p.number + 1 for p in self._placed), default=self._gpulets)
+        self._shelf.want([m.model for g in gpulets for m in g.models], self._poll)
+        # What drains is told by the next state; it goes once every frontend has seen that.
+        self._fleet.arrange(self._placed, self._seq + 1)
+        logger.info("plan applied gpulets=%d", len(gpulets))
+
+    def _wanted_models(self, placed: PlacedGpulet) -> list[Wanted]:
+        wanted = []
+        for share in placed.models:
+            if self._why_not(placed, share):
+                continue
+            source = self._shelf.source(share.model, placed.share_pct)
+            if source is None:
+                continue
+            limits = Limits(
+                batch=min(share.batch, source.max_batch),
+                time_share=share.time_share,
+                capacity=self._cluster.queue_capacity,
+                margin_ms=self._cluster.margin_ms,
+            )
+            number = self._numbers.setdefault(share.model, len(self._numbers))
+            known = self._tables.get(_table_key(share.model, placed), ())
+            wanted.append(Wanted(number, source, share, limits, known))
+        return sorted(wanted, key=lambda model: self._crashes.get(model.source.name, 0))
+
+    def _why_not(self, placed: PlacedGpulet, share: ModelShare) -> str:
+        """Why a model cannot be on a gpulet, in one line, or ''."""
+        if self._crashes.get(share.model, 0) >= CRASHES:
+            return f"model {share.model!r} ended its executor {CRASHES} times while loading"
+        error = self._shelf.error(share.model)
+        if error:
+            return error
+        try:
+            self._shelf.source(share.model, placed.share_pct)
+        except ProfileError as profile_error:
+            return str(profile_error)
+        return ""
+
+    def _released(self, seq: int) -> bool:
+        """Whether every frontend routes by the state of that number, or had its time to."""
+        if seq > self._seq:
+            return False
+        if all(seen >= seq for seen in self._seen.values()):
+            return True
+        sent_s = self._seq_s.get(seq)
+        return sent_s is None or self._clock.now_s() - sent_s > RELEASE_LIMIT_S
+
+    def _on_step(self, step: Step, done: StepDone) -> None:
+        if not isinstance(step, LoadModel):
+            return
+        placed = next((p for p in self._placed if p.number == step.gpulet), None)
+        if done.error:
+            self._status.progress(f"loading {step.source.name} failed: {done.error}")
+        elif placed is not None:
+            self._tables[_table_key(step.source.name, placed)] = done.latency_ms
+            self._crashes.pop(step.source.name, None)
+            batch, latency_ms = done.latency_ms[0]
+            self._status.progress(
+                f"loaded {step.source.name} on gpulet {step.gpulet} "
+                f"({placed.given_pct:.0f} % of {self._name}): "
+                f"{latency_ms:.3f} ms at batch {batch}"
+            )
+
+    def _on_crash(self, step: Step) -> None:
+        if isinstance(step, LoadModel):
+            self._crashes[step.source.name] = self._crashes.get(step.source.name, 0) + 1
+
+    def _publish(self) -> None:
+        self._changed = False
+        self._seq += 1
+        self._seq_s = {self._seq: self._clock.now_s(), **self._recent_seqs()}
+        state = self._state()
+        for peer in list(self._channel.peers):
+            if not self._channel.send(peer, state):
+                self._forget(peer)
+
+    def _recent_seqs(self) -> dict[int, float]:
+        now_s = self._clock.now_s()
+        return {n: s for n, s in self._seq_s.items() if now_s - s <= 2 * RELEASE_LIMIT_S}
+
+    def _state(self) -> BackendState:
+        processes = sorted(self._fleet.processes.values(), key=lambda process: process.number)
+        return BackendState(
+            seq=self._seq,
+            name=self._name,
+            incarnation=self._incarnation,
+            number=self._config.device,
+            device=self._device,
+            plan=self._plan,
+            executors=tuple(process.report() for process in processes),
+            gpulets=gpulet_states(
+                self._placed, self._fleet.hosted(), self._fleet.executor_of, self._why_not
+            ),
+            models=self._shelf.states(),
+            counters=tuple(c for process in processes for c in process.counters),
+        )
+
+
+def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
+    """The device of a backend. Raises ConfigError when it names cores that cannot be had."""
+    name = backend_name(config)
+    if cluster.partition == "profiled":
+        return DeviceInfo(name=name, kind="profiled", type=config.type or "profiled", emulated=True)
+    usable = os.sched_getaffinity(0)
+    missing = set(config.cores) - usable
+    if missing:
+        raise ConfigError(
+            f"backend {name}: core {min(missing)} cannot be used here; "
+            f"valid are {', '.join(str(core) for core in sorted(usable))}"
+        )
+    cores = tuple(config.cores or sorted(usable))
+    return DeviceInfo(
+        name=name,
+        kind="cpu",
+        type=config.type or "cpu",
+        cores=cores,
+        granularity_pct=100.0 / len(cores),
+        memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
+    )
+
+
+def _table_key(model: str, placed: PlacedGpulet) -> tuple[str, int, int]:
+    return (model, placed.share_pct, len(placed.cores))

@@ -1,0 +1,102 @@
+"""The frontend's line to one backend."""
+
+import logging
+from collections.abc import Sequence
+
+import zmq
+
+from glet.clock import Clock
+from glet.types.plan import GpuletPlan
+from glet.wire.channel import DealerChannel
+from glet.wire.heartbeat import Liveness
+from glet.wire.messages import (
+    VERSION,
+    ApplyPlan,
+    BackendState,
+    BackendToFrontend,
+    Heartbeat,
+    Hello,
+    StateSeen,
+)
+
+logger = logging.getLogger(__name__)
+
+SILENT_AFTER_S = 2.0
+RESEND_S = 1.0
+
+
+class BackendLink:
+    """Keeps the last state of a backend, and the plan it should have."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        name: str,
+        device: int,
+        control: str,
+        clock: Clock,
+    ) -> None:
+        hello = Hello(version=VERSION, role="frontend", name=name)
+        self.name = name
+        self.device = device
+        self.channel: DealerChannel[BackendToFrontend] = DealerChannel(
+            context, control, BackendToFrontend, hello
+        )
+        self.state: BackendState | None = None
+        self._clock = clock
+        self._alive: Liveness[str] = Liveness(SILENT_AFTER_S)
+        self._plan: tuple[GpuletPlan, ...] | None = None
+        self._is_new = False
+        self._sent_s = float("-inf")
+
+    def receive(self) -> bool:
+        """Takes what waits; whether a state came."""
+        came = False
+        for message in self.channel.receive():
+            if isinstance(message, BackendState):
+                self._alive.heard(self.name, self._clock.now_s())
+                self.state = message
+                came = True
+        if came:
+            self._settle_plan()
+        return came
+
+    def want(self, gpulets: Sequence[GpuletPlan]) -> None:
+        """The device's part of a new plan; sent now, and again to a backend that lost its plan."""
+        self._plan = tuple(gpulets)
+        self._is_new = True
+        self._settle_plan()
+
+    def seen(self) -> None:
+        """Tells the backend that requests are routed by its last state."""
+        if self.state is not None:
+            self.channel.send(StateSeen(seq=self.state.seq))
+
+    def beat(self) -> None:
+        """Once a second; says hello until the backend was heard."""
+        if self.state is None or self.silent():
+            self.channel.greet()
+        else:
+            self.channel.send(Heartbeat())
+
+    def silent(self) -> bool:
+        """Whether the backend was not heard for a while, or never."""
+        return not self._alive.alive(self.name, self._clock.now_s())
+
+    def _settle_plan(self) -> None:
+        """A backend that has another plan of another frontend keeps it; an empty one gets ours."""
+        state, plan = self.state, self._plan
+        if state is None:
+            return
+        if plan is None:
+            # Without a plan of our own, what runs is the plan, also after the backend's restart.
+            self._plan = state.plan or None
+            return
+        if state.plan == plan:
+            self._is_new = False
+            return
+        now_s = self._clock.now_s()
+        if (self._is_new or not state.plan) and now_s - self._sent_s >= RESEND_S:
+            self._sent_s = now_s
+            self.channel.send(ApplyPlan(gpulets=plan))
+            logger.info("plan sent backend=%s gpulets=%d", self.name, len(plan))

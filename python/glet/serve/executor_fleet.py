@@ -1,0 +1,312 @@
+"""The executors of a device: started, steered step by step, watched, started again."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import zmq
+
+from glet.clock import Clock
+from glet.plan.layout import PlacedGpulet
+from glet.serve.child import Child, describe_exit, python
+from glet.serve.executor import ExecutorOptions
+from glet.serve.hosted import HostedGpulet, Room, next_step, record_end, record_start, retire
+from glet.serve.poll_loop import PollLoop
+from glet.serve.run_dir import RunDir
+from glet.wire.channel import RouterChannel
+from glet.wire.heartbeat import Backoff, Liveness
+from glet.wire.messages import (
+    VERSION,
+    ExecutorBeat,
+    ExecutorPhase,
+    ExecutorReady,
+    ExecutorState,
+    ExecutorToBackend,
+    Hello,
+    LoadModel,
+    ModelCounters,
+    Step,
+    StepDone,
+)
+
+logger = logging.getLogger(__name__)
+
+START_LIMIT_S = 20.0
+FROZEN_AFTER_S = 2.5
+# Importing a large library can keep a healthy executor from beating for seconds.
+FROZEN_IN_STEP_AFTER_S = 15.0
+STEP_LIMIT_S = 120.0
+END_LIMIT_S = 2.0
+
+
+@dataclass
+class ExecutorProcess:
+    """One executor, through all its generations."""
+
+    number: int
+    backoff: Backoff = field(default_factory=Backoff)
+    generation: int = 0
+    state: ExecutorPhase = "dead"
+    child: Child | None = None
+    endpoint: str = ""
+    error: str = ""
+    started_s: float = 0.0
+    start_at_s: float = 0.0
+    peer: bytes = b""
+    hosted: dict[int, HostedGpulet] = field(default_factory=dict)
+    pending: Step | None = None
+    pending_s: float = 0.0
+    counters: tuple[ModelCounters, ...] = ()
+
+    def report(self) -> ExecutorState:
+        return ExecutorState(
+            executor=self.number,
+            generation=self.generation,
+            state=self.state,
+            endpoint=self.endpoint,
+            pid=self.child.pid if self.child is not None else 0,
+            restarts=max(0, self.generation - 1),
+            error=self.error,
+        )
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """What does not change. `data` is where executors bind; empty: in the run directory."""
+
+    backend: str
+    data: str
+    drain_s: float
+    runners: int
+    per_gpulet: bool
+    log_level: str
+
+
+class ExecutorFleet:
+    """Owns the executors and the socket to them. `on_change` is called when a report changed.
+
+    `on_step` hears of every step that ended, `on_crash` of a step that an executor died in.
+    """
+
+    def __init__(
+        self,
+        options: FleetOptions,
+        run_dir: RunDir,
+        poll: PollLoop,
+        clock: Clock,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+    ) -> None:
+        self._options = options
+        self._run_dir = run_dir
+        self._poll = poll
+        self._clock = clock
+        hello = Hello(version=VERSION, role="backend", name=options.backend)
+        self._channel: RouterChannel[ExecutorToBackend] = RouterChannel(
+            context, run_dir.endpoint("x"), ExecutorToBackend, hello
+        )
+        self._alive: Liveness[int] = Liveness(FROZEN_AFTER_S)
+        self._patient: Liveness[int] = Liveness(FROZEN_IN_STEP_AFTER_S)
+        self._placed: tuple[PlacedGpulet, ...] = ()
+        self._steps = 0
+        self.processes: dict[int, ExecutorProcess] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_step: Callable[[Step, StepDone], None] = lambda step, done: None
+        self.on_crash: Callable[[Step], None] = lambda step: None
+        poll.watch(self._channel.socket, self._on_executors)
+
+    def arrange(self, placed: Sequence[PlacedGpulet], seq: int) -> None:
+        """What should be hosted from now on; what should not is draining since state `seq`."""
+        self._placed = tuple(placed)
+        for process in self.processes.values():
+            retire(process.hosted, self._share_of(process), seq)
+        for number in self._wanted_executors() - self.processes.keys():
+            self.processes[number] = ExecutorProcess(number)
+        self.on_change()
+
+    def executor_of(self, gpulet: int) -> int:
+        """The number of the executor that hosts a gpulet."""
+        return gpulet if self._options.per_gpulet else 0
+
+    def hosted(self) -> Mapping[int, HostedGpulet]:
+        """All gpulets that executors know of, by number."""
+        return {n: g for process in self.processes.values() for n, g in process.hosted.items()}
+
+    def advance(self, room: Room) -> None:
+        """Starts what has to run, ends what hangs, sends each executor its next step."""
+        now_s = self._clock.now_s()
+        for process in list(self.processes.values()):
+            if process.child is None:
+                self._start_if_due(process, now_s)
+            elif why := self._why_end(process, now_s):
+                process.error = why
+                logger.error("executor killed executor=%d: %s", process.number, why)
+                process.child.kill()
+            elif process.state == "ready" and process.pending is None:
+                self._send_next(process, room)
+
+    def stop(self) -> None:
+        """Has all executors drain and end; they are not started again."""
+        for process in self.processes.values():
+            process.state = "stopping"
+            if process.child is not None:
+                process.child.signal(signal.SIGTERM)
+
+    def running(self) -> int:
+        """How many executors have not ended."""
+        return sum(process.child is not None for process in self.processes.values())
+
+    def close(self) -> None:
+        """Ends by force what still runs."""
+        for process in self.processes.values():
+            if process.child is not None:
+                self._poll.unwatch(process.child.exit_fd)
+                process.child.close(0.0)
+                process.child = None
+        self._poll.unwatch(self._channel.socket)
+        self._channel.close()
+
+    def _wanted_executors(self) -> set[int]:
+        if not self._options.per_gpulet:
+            return {0}
+        return {placed.number for placed in self._placed if not placed.error}
+
+    def _share_of(self, process: ExecutorProcess) -> tuple[PlacedGpulet, ...]:
+        if not self._options.per_gpulet:
+            return self._placed
+        return tuple(placed for placed in self._placed if placed.number == process.number)
+
+    def _start_if_due(self, process: ExecutorProcess, now_s: float) -> None:
+        if process.state == "stopping" or process.number not in self._wanted_executors():
+            del self.processes[process.number]
+            self.on_change()
+            return
+        if now_s < process.start_at_s:
+            return
+        process.generation += 1
+        options = ExecutorOptions(
+            backend=self._options.backend,
+            executor=process.number,
+            generation=process.generation,
+            control=self._channel.endpoint,
+            data=self._options.data
+            or self._run_dir.endpoint(f"e{process.number}-{process.generation}"),
+            parent_pid=os.getpid(),
+            drain_s=self._options.drain_s,
+            runners=self._options.runners,
+            log_level=self._options.log_level,
+        )
+        child = Child(python("glet.serve.executor", msgspec.json.encode(options).decode()))
+        process.child, process.state, process.error = child, "starting", ""
+        process.started_s = now_s
+        process.backoff.started(now_s)
+        self._poll.watch(child.exit_fd, lambda: self._on_exit(process, child))
+        logger.info(
+            "executor started executor=%d generation=%d pid=%d",
+            process.number,
+            process.generation,
+            child.pid,
+        )
+        self.on_change()
+
+    def _on_exit(self, process: ExecutorProcess, child: Child) -> None:
+        now_s = self._clock.now_s()
+        self._poll.unwatch(child.exit_fd)
+        why = describe_exit(child.close(END_LIMIT_S))
+        if process.state != "stopping":
+            process.error = process.error or why
+            process.start_at_s = process.backoff.died(now_s)
+            logger.warning(
+                "executor died executor=%d generation=%d: %s restart_in_s=%.1f",
+                process.number,
+                process.generation,
+                process.error,
+                process.start_at_s - now_s,
+            )
+            process.state = "dead"
+            if process.pending is not None:
+                self.on_crash(process.pending)
+        self._channel.forget(process.peer)
+        self._alive.forget(process.number)
+        self._patient.forget(process.number)
+        process.child, process.endpoint, process.peer = None, "", b""
+        process.pending, process.counters = None, ()
+        process.hosted.clear()
+        self.on_change()
+
+    def _why_end(self, process: ExecutorProcess, now_s: float) -> str:
+        """Why an executor has to be ended by force, or ''."""
+        since_s = now_s - process.started_s
+        if process.state == "stopping":
+            limit_s = self._options.drain_s + END_LIMIT_S
+            return f"did not end within {limit_s:.0f} s" if since_s > limit_s else ""
+        if process.state == "starting":
+            return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
+        if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
+            return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
+        liveness = self._alive if process.pending is None else self._patient
+        return "" if liveness.alive(process.number, now_s) else "gave no sign of life"
+
+    def _send_next(self, process: ExecutorProcess, room: Room) -> None:
+        mine = self._share_of(process)
+        if self._options.per_gpulet and not mine:
+            gpulet = process.hosted.get(process.number)
+            if gpulet is None or room.released(gpulet.retired_seq or 0):
+                self._retire_process(process)
+            return
+        self._steps += 1
+        step = next_step(process.hosted, mine, room, self._steps)
+        if step is None:
+            return
+        placed = {gpulet.number: gpulet for gpulet in mine}
+        if step.gpulet in placed:
+            record_start(process.hosted, step, placed[step.gpulet])
+        process.pending, process.pending_s = step, self._clock.now_s()
+        self._channel.send(process.peer, step)
+        self.on_change()
+
+    def _retire_process(self, process: ExecutorProcess) -> None:
+        if process.child is not None:
+            process.state, process.started_s = "stopping", self._clock.now_s()
+            process.child.signal(signal.SIGTERM)
+
+    def _on_executors(self) -> None:
+        now_s = self._clock.now_s()
+        for peer, message in self._channel.receive():
+            if isinstance(message, ExecutorReady):
+                self._on_ready(peer, message)
+            process = next((p for p in self.processes.values() if p.peer == peer), None)
+            if process is None:
+                continue
+            self._alive.heard(process.number, now_s)
+            self._patient.heard(process.number, now_s)
+            if isinstance(message, StepDone):
+                self._on_step_done(process, message)
+            elif isinstance(message, ExecutorBeat):
+                process.counters = message.counters
+
+    def _on_ready(self, peer: bytes, ready: ExecutorReady) -> None:
+        process = self.processes.get(ready.executor)
+        if process is None or process.generation != ready.generation or process.state != "starting":
+            return
+        process.peer, process.endpoint, process.state = peer, ready.endpoint, "ready"
+        logger.info("executor ready executor=%d endpoint=%s", process.number, ready.endpoint)
+        self.on_change()
+
+    def _on_step_done(self, process: ExecutorProcess, done: StepDone) -> None:
+        step = process.pending
+        if step is None or step.step != done.step:
+            return
+        process.pending = None
+        record_end(process.hosted, step, done)
+        if isinstance(step, LoadModel) and not done.error:
+            logger.info(
+                "model loaded model=%s gpulet=%d latency_ms=%s",
+                step.source.name,
+                step.gpulet,
+                " ".join(f"{batch}:{ms:.3f}" for batch, ms in done.latency_ms),
+            )
+        self.on_step(step, done)
+        self.on_change()

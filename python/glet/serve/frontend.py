@@ -1,0 +1,219 @@
+"""The frontend's control side: plans out, states in, routes to the native loop, clients' questions.
+
+Requests never pass here: core.FrontendLoop answers them in a thread of its own.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from glet.clock import Clock
+from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
+from glet.errors import ConfigError
+from glet.native import core
+from glet.plan import model_list
+from glet.plan.even import EvenPlanner, Load
+from glet.serve.backend_link import BackendLink
+from glet.serve.frontend_report import models_body, stats_body
+from glet.serve.poll_loop import PollLoop
+from glet.serve.route_table import RouteTable, routing
+from glet.serve.status import Event, StatusPipe
+from glet.types.plan import Plan
+from glet.wire.address import check_bind
+from glet.wire.messages import BackendState
+from glet.wire.zmq_path import libzmq_path
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+TICK_S = 0.25
+POLL_S = 0.25
+DRAIN_POLL_S = 0.01
+# How long the even plan waits for backends that have not said hello.
+HELLO_LIMIT_S = 10.0
+
+
+class Frontend:
+    """Loop, links and routes; run() is the daemon."""
+
+    def __init__(self, cluster: ClusterConfig, status: StatusPipe, clock: Clock) -> None:
+        """Raises ConfigError when the listen address is taken or the plan is wrong."""
+        check_bind(cluster.listen, insecure=cluster.insecure)
+        self._cluster = cluster
+        self._status = status
+        self._clock = clock
+        self._started_s = clock.now_s()
+        self._plan = static_plan(cluster)
+        controls = [(b, control_address(cluster, b)) for b in cluster.backend]
+        self._loop: Any = core.FrontendLoop(libzmq_path())
+        self._endpoint: str = self._loop.bind(cluster.listen)
+        self._table = RouteTable(self._loop)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._links = [
+            BackendLink(self._context, backend_name(backend), backend.device, control, clock)
+            for backend, control in controls
+        ]
+        self._told: set[str] = set()
+        self._is_ready = False
+        if self._plan is not None:
+            self._send_plan(self._plan)
+
+    def run(self) -> None:
+        """Serves until SIGTERM, then answers what is outstanding."""
+        with PollLoop(self._clock) as poll:
+            self._loop.start()
+            self._status.progress(f"frontend listens at {self._endpoint}")
+            poll.watch(self._loop.control_fd(), self._on_control)
+            for link in self._links:
+                poll.watch(link.channel.socket, self._on_backends)
+            poll.every(BEAT_S, self._beat)
+            poll.every(TICK_S, self._settle)
+            while not poll.stopping:
+                poll.run_once(POLL_S)
+            self._drain(poll)
+        logger.info("stopped")
+
+    def close(self) -> None:
+        """Closes everything."""
+        self._loop.close()
+        for link in self._links:
+            link.channel.close()
+        self._context.term()
+
+    def _drain(self, poll: PollLoop) -> None:
+        self._loop.stop_admitting()
+        until_s = self._clock.now_s() + self._cluster.drain_s
+        while self._loop.outstanding() > 0 and self._clock.now_s() < until_s:
+            poll.run_once(DRAIN_POLL_S)
+
+    def _beat(self) -> None:
+        for link in self._links:
+            link.beat()
+
+    def _on_backends(self) -> None:
+        came = [link for link in self._links if link.receive()]
+        if came:
+            self._settle()
+        for link in came:
+            link.seen()
+
+    def _settle(self) -> None:
+        """Routes by what the backends said last; also when one has fallen silent."""
+        if self._plan is None:
+            self._plan = self._make_plan()
+        self._table.apply(routing(self._states(), self._silent()))
+        self._tell_errors()
+        self._tell_ready()
+
+    def _states(self) -> dict[str, BackendState]:
+        return {link.name: link.state for link in self._links if link.state is not None}
+
+    def _silent(self) -> frozenset[str]:
+        return frozenset(link.name for link in self._links if link.silent())
+
+    def _make_plan(self) -> Plan | None:
+        """Without a given plan: what runs already, else everything spread evenly."""
+        states = self._states()
+        running = tuple(gpulet for state in states.values() for gpulet in state.plan)
+        waited_s = self._clock.now_s() - self._started_s
+        if len(states) < len(self._links) and (not states or waited_s < HELLO_LIMIT_S):
+            return None
+        if running:
+            logger.info("plan adopted gpulets=%d", len(running))
+            return Plan(gpulets=running)
+        loads = {
+            model.name: Load(
+                model=model.name,
+                slo_ms=model.spec.slo_ms,
+                max_batch=model.spec.max_batch,
+                cost=model.cost,
+            )
+            for _, state in sorted(states.items())
+            for model in state.models
+            if model.spec is not None and not model.error
+        }
+        devices = {state.number: state.device for state in states.values()}
+        plan = EvenPlanner().plan(devices, list(loads.values()))
+        self._send_plan(plan)
+        return plan
+
+    def _send_plan(self, plan: Plan) -> None:
+        known = {link.device for link in self._links}
+        for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
+            self._status.tell(
+                Event(
+                    event="model_failed",
+                    message=f"the plan has gpulets on device {device}, which no backend has; "
+                    f"valid are {', '.join(str(number) for number in sorted(known))}",
+                    exit_code=2,
+                )
+            )
+        for link in self._links:
+            link.want(plan.on_device(link.device))
+
+    def _tell_errors(self) -> None:
+        """Each error of a model once, in the words of the first backend that has it."""
+        for state in self._states().values():
+            errors = [model.error for model in state.models]
+            errors += [model.error for gpulet in state.gpulets for model in gpulet.models]
+            for error in errors:
+                if error and error not in self._told:
+                    self._told.add(error)
+                    self._status.tell(Event(event="model_failed", message=error, exit_code=2))
+
+    def _tell_ready(self) -> None:
+        if self._is_ready or self._plan is None or len(self._states()) < len(self._links):
+            return
+        planned = self._plan.models()
+        if not all(self._table.applied.routes.get(name) for name in planned):
+            return
+        self._is_ready = True
+        count = len(planned)
+        self._status.tell(
+            Event(
+                event="serving",
+                message=f"serving {count} model{'s' * (count != 1)} at {self._endpoint}",
+                endpoint=self._endpoint,
+                models=count,
+            )
+        )
+
+    def _on_control(self) -> None:
+        for number in self._loop.take_lost():
+            key = self._table.lost(number)
+            logger.warning("executor lost %s", key)
+        for client, op, identifier, _ in self._loop.take_control():
+            header = {"op": op, "id": identifier, **self._answer(op)}
+            self._loop.answer(client, msgspec.msgpack.encode(header))
+
+    def _answer(self, op: str) -> dict[str, Any]:
+        states = self._states()
+        if op == "models":
+            return {"body": models_body(states, self._table.applied)}
+        if op == "stats":
+            uptime_s = self._clock.now_s() - self._started_s
+            return {"body": stats_body(states, self._silent(), self._loop.stats(), uptime_s)}
+        return {
+            "op": "error",
+            "error": "invalid_input",
+            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats",
+        }
+
+
+def static_plan(cluster: ClusterConfig) -> Plan | None:
+    """The plan that the cluster file gives or names. Raises ConfigError."""
+    return model_list.read(Path(cluster.plan)) if cluster.plan else cluster.static_plan()
+
+
+def control_address(cluster: ClusterConfig, backend: BackendConfig) -> str:
+    """Where a backend is reached. Raises ConfigError when the configuration does not say."""
+    if backend.control:
+        return backend.control
+    if not cluster.run_dir:
+        raise ConfigError(
+            f"backend {backend_name(backend)} has no control address; give control, or a run_dir"
+        )
+    return f"ipc://{cluster.run_dir}/{backend_name(backend)}/control"

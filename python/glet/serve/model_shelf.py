@@ -1,0 +1,193 @@
+"""The models that a backend can load, and the child process that compiles them first."""
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from glet.config.load import nearest
+from glet.errors import ConfigError, ProfileError
+from glet.profiles.latency_csv import LatencyProfile
+from glet.serve.child import Child, describe_exit, python
+from glet.serve.compile import Progress
+from glet.serve.poll_loop import PollLoop
+from glet.serve.repository import Entry, Form, Repository
+from glet.serve.status import LineReader
+from glet.types.model import ModelSpec
+from glet.wire.messages import ModelSource, ModelState, Runner
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_MB = 1e6
+
+
+class ModelShelf:
+    """What is known of each model: an entry, where it runs, or why it cannot.
+
+    `on_change` is called when a compilation ends; `say` takes progress in words.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: str,
+        profile: LatencyProfile | None,
+        on_change: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """Raises ConfigError when the folder is none."""
+        self._repository = Repository(folder)
+        self._cache = cache
+        self._profile = profile
+        self._on_change = on_change
+        self._say = say
+        self._entries: dict[str, Entry] = {}
+        self._sources: dict[str, ModelSource] = {}
+        self._errors: dict[str, str] = {}
+        self._wanted: tuple[str, ...] = ()
+        self._compiling: tuple[str, ...] = ()
+        self._compiler: Child | None = None
+        self._output: LineReader | None = None
+        for name in self._repository.names():
+            self._look(name)
+
+    def want(self, names: Iterable[str], poll: PollLoop) -> None:
+        """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
+        self._wanted = tuple(dict.fromkeys(names))
+        for name in self._wanted:
+            if name not in self._entries:
+                self._look(name)
+        self._compile_next(poll)
+
+    def source(self, name: str, share_pct: int) -> ModelSource | None:
+        """How to load it on a gpulet of that share; None while compiling, or when it cannot be.
+
+        Raises ProfileError when a profiled model has no latency at that share.
+        """
+        source = self._sources.get(name)
+        if source is None or self._profile is None:
+            return source
+        table = self._profile.table(name, share_pct, source.max_batch)
+        return msgspec.structs.replace(source, compute_ms=tuple(table))
+
+    def error(self, name: str) -> str:
+        """Why it cannot be loaded, in one line; '' when nothing is wrong."""
+        return self._errors.get(name, "")
+
+    def spec(self, name: str) -> ModelSpec | None:
+        """None for a model that is not sound."""
+        entry = self._entries.get(name)
+        return entry.spec if entry is not None else None
+
+    def states(self) -> tuple[ModelState, ...]:
+        """All models, sorted."""
+        return tuple(self._state(name) for name in sorted({*self._entries, *self._errors}))
+
+    def close(self) -> None:
+        """Ends a compilation that runs."""
+        if self._compiler is not None:
+            self._compiler.kill()
+            self._compiler.close()
+            self._compiler = None
+
+    def _look(self, name: str) -> None:
+        self._errors.pop(name, None)
+        try:
+            if name not in self._repository.names():
+                hint = nearest(name, self._entries)
+                raise ConfigError(f"model {name!r}: not in {self._repository.folder}; {hint}")
+            entry = self._repository.entry(name)
+            source = self._uncompiled(entry)
+        except (ConfigError, ProfileError) as error:
+            self._errors[name] = str(error)
+            return
+        self._entries[name] = entry
+        if source is not None:
+            self._sources[name] = source
+
+    def _uncompiled(self, entry: Entry) -> ModelSource | None:
+        """The source of an entry that needs no compiler."""
+        if self._profile is not None:
+            self._profile.shares(entry.name)
+            return _source(entry, "profiled", "")
+        if entry.form is not Form.PROGRAM or entry.config.runner == "python":
+            return _source(entry, "python", str(entry.folder))
+        return None
+
+    def _state(self, name: str) -> ModelState:
+        error = self._errors.get(name, "")
+        return ModelState(
+            name=name,
+            state="failed" if error else "compiling" if name in self._compiling else "known",
+            spec=self.spec(name),
+            cost=self._cost(name),
+            error=error,
+        )
+
+    def _cost(self, name: str) -> float:
+        entry = self._entries.get(name)
+        if entry is None:
+            return 0.0
+        if self._profile is not None:
+            return self._profile.latency_ms(name, max(self._profile.shares(name)), 1)
+        return entry.path.stat().st_size / BYTES_PER_MB if entry.path.is_file() else 0.0
+
+    def _compile_next(self, poll: PollLoop) -> None:
+        if self._compiler is not None:
+            return
+        names = [n for n in self._wanted if n in self._entries and n not in self._sources]
+        self._compiling = tuple(name for name in names if name not in self._errors)
+        if not self._compiling:
+            return
+        cache = ["--cache", self._cache] if self._cache else []
+        folder = ["--models", str(self._repository.folder)]
+        command = python("glet.serve.compile", *folder, *cache, "--", *self._compiling)
+        compiler = self._compiler = Child(command, capture=True)
+        self._output = LineReader(compiler.stdout_fd)
+        poll.watch(compiler.stdout_fd, lambda: self._on_output(poll))
+
+    def _on_output(self, poll: PollLoop) -> None:
+        compiler, output = self._compiler, self._output
+        if compiler is None or output is None:
+            return
+        for line in output.lines():
+            try:
+                self._on_progress(msgspec.json.decode(line, type=Progress))
+            except msgspec.DecodeError as error:
+                logger.warning("compiler said %r: %s", line[:200], error)
+        if output.ended:
+            poll.unwatch(compiler.stdout_fd)
+            code = compiler.close(patience_s=1.0)
+            self._compiler = self._output = None
+            for name in self._compiling:
+                if name not in self._sources and name not in self._errors:
+                    why = f"model {name!r}: compiling failed: {describe_exit(code)}"
+                    self._errors[name] = why
+            self._compiling = ()
+            self._compile_next(poll)
+        self._on_change()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._say(progress.line())
+        entry, result = self._entries.get(progress.model), progress.result
+        if result is None or entry is None:
+            return
+        if result.runner == "refused":
+            self._errors[entry.name] = f"model {entry.name!r}: {result.reason}"
+        elif result.runner == "python":
+            self._sources[entry.name] = _source(entry, "python", str(entry.folder))
+        else:
+            self._sources[entry.name] = _source(entry, "compiled", result.library)
+        self._compiling = tuple(name for name in self._compiling if name != entry.name)
+
+
+def _source(entry: Entry, runner: Runner, path: str) -> ModelSource:
+    return ModelSource(
+        name=entry.name,
+        runner=runner,
+        signature=entry.config.signature,
+        slo_ms=entry.config.slo_ms,
+        max_batch=entry.config.max_batch,
+        path=path,
+    )

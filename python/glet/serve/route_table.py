@@ -1,0 +1,133 @@
+"""What the frontend's loop should know, out of what backends report, and how it gets there."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from glet.serve.step_worker import native_signature
+from glet.types.model import ModelSpec
+from glet.wire.messages import BackendState
+
+
+class ExecutorKey(NamedTuple):
+    """One life of one executor."""
+
+    backend: str
+    incarnation: str
+    executor: int
+    generation: int
+
+
+class Route(NamedTuple):
+    """Where requests of a model may go. `weight` is in requests/s."""
+
+    executor: ExecutorKey
+    gpulet: int
+    model: int
+    weight: float
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it: absolute, compared with what was applied before."""
+
+    models: dict[str, ModelSpec] = {}
+    executors: dict[ExecutorKey, str] = {}
+    routes: dict[str, tuple[Route, ...]] = {}
+
+
+def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routing:
+    """Pure: the routing that these states of backends (by name) ask for.
+
+    A silent backend gets no requests; its executors stay known, they may still be answering. Of
+    two backends with different ideas of a model, the first by name is right, and the other gets
+    no requests for it.
+    """
+    models: dict[str, ModelSpec] = {}
+    executors: dict[ExecutorKey, str] = {}
+    routes: dict[str, list[Route]] = {}
+    for name, state in sorted(states.items()):
+        mine = {m.name: m.spec for m in state.models if m.spec is not None}
+        models = {**mine, **models}
+        ready = {
+            e.executor: ExecutorKey(name, state.incarnation, e.executor, e.generation)
+            for e in state.executors
+            if e.state == "ready"
+        }
+        for executor in state.executors:
+            if executor.state in ("ready", "stopping") and executor.endpoint:
+                key = ExecutorKey(name, state.incarnation, executor.executor, executor.generation)
+                executors[key] = executor.endpoint
+        if name in silent:
+            continue
+        for gpulet in state.gpulets:
+            if gpulet.state != "ready" or gpulet.executor not in ready:
+                continue
+            for model in gpulet.models:
+                fits = mine.get(model.name) == models.get(model.name)
+                if model.state == "ready" and model.weight > 0 and fits:
+                    routes.setdefault(model.name, []).append(
+                        Route(ready[gpulet.executor], gpulet.gpulet, model.model, model.weight)
+                    )
+    return Routing(
+        models=models,
+        executors=executors,
+        routes={name: tuple(found) for name, found in routes.items()},
+    )
+
+
+class RouteTable:
+    """Brings a FrontendLoop from the routing it has to the one it should have."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._numbers: dict[ExecutorKey, int] = {}
+        self._next_number = 0
+        self.applied = Routing()
+
+    def apply(self, wanted: Routing) -> bool:
+        """Make before break; applying the same twice does nothing. Whether anything changed."""
+        before = self.applied
+        if wanted == before:
+            return False
+        for name, spec in wanted.models.items():
+            if before.models.get(name) != spec:
+                self._loop.set_model(name, native_signature(spec.signature), spec.slo_ms)
+        self._add_executors(wanted)
+        for name in wanted.models:
+            routes = wanted.routes.get(name, ())
+            is_new = before.models.get(name) != wanted.models[name]
+            if is_new or before.routes.get(name, ()) != routes:
+                self._loop.set_routes(
+                    name, [(self._numbers[r.executor], r.gpulet, r.model, r.weight) for r in routes]
+                )
+        for key in before.executors.keys() - wanted.executors.keys():
+            if key in self._numbers:
+                self._loop.remove_executor(self._numbers.pop(key))
+        for name in before.models.keys() - wanted.models.keys():
+            self._loop.remove_model(name)
+        self.applied = wanted
+        return True
+
+    def _add_executors(self, wanted: Routing) -> None:
+        for key, endpoint in wanted.executors.items():
+            if key not in self._numbers:
+                self._numbers[key] = self._next_number
+                self._next_number += 1
+                self._loop.add_executor(self._numbers[key], endpoint)
+
+    def lost(self, number: int) -> ExecutorKey | None:
+        """The loop gave up an executor: it counts as new if a backend still calls it ready."""
+        key = next((key for key, known in self._numbers.items() if known == number), None)
+        if key is None:
+            return None
+        self._loop.remove_executor(self._numbers.pop(key))
+        self.applied = msgspec.structs.replace(
+            self.applied,
+            executors={k: e for k, e in self.applied.executors.items() if k != key},
+            routes={
+                name: tuple(route for route in routes if route.executor != key)
+                for name, routes in self.applied.routes.items()
+            },
+        )
+        return key

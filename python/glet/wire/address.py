@@ -1,0 +1,26 @@
+"""Endpoints: `tcp://HOST:PORT` and `ipc://PATH`."""
+
+import re
+
+from glet.errors import ConfigError
+
+IPC_BYTES = 107
+_TCP = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
+
+
+def check_bind(endpoint: str, *, insecure: bool) -> None:
+    """Raises ConfigError for no endpoint, and for one that others can reach unless `insecure`."""
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if not 0 < len(path.encode()) <= IPC_BYTES:
+            raise ConfigError(f"{endpoint}: the path of an ipc endpoint has 1..{IPC_BYTES} bytes")
+        return
+    tcp = _TCP.fullmatch(endpoint)
+    if tcp is None:
+        raise ConfigError(f"{endpoint!r} is no endpoint; valid are tcp://HOST:PORT and ipc://PATH")
+    if not insecure and _LOOPBACK.fullmatch(tcp["host"]) is None:
+        raise ConfigError(
+            f"{endpoint} can be reached from outside this machine without authentication; "
+            "bind tcp://127.0.0.1:PORT, or say --insecure in a network you trust"
+        )

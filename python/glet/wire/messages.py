@@ -1,0 +1,248 @@
+"""Every message of the control plane, one union per channel. Section 3 of README.md says when.
+
+A message is one msgpack map; its key `op` names the struct. Commands are imperatives, events past.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from glet.types.device import DeviceInfo
+from glet.types.model import ModelSpec, Signature
+from glet.types.plan import GpuletPlan
+
+VERSION = 1
+
+Role = Literal["frontend", "backend", "executor"]
+ModelPhase = Literal["known", "compiling", "failed"]
+ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
+GpuletPhase = Literal["starting", "ready", "draining", "failed"]
+LoadedPhase = Literal["loading", "ready", "draining", "failed"]
+Runner = Literal["compiled", "python", "profiled"]
+LatencyPoints = tuple[tuple[int, float], ...]
+"""Points (batch, latency_ms), batches rising."""
+
+
+def _op(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag=_op):
+    """Root of all messages. Unknown keys are ignored: a newer peer may say more."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """First on every connection, answered in kind."""
+
+    version: int
+    role: Role
+    name: str = ""
+
+
+class Refused(Message, frozen=True, kw_only=True):
+    """Answer to bytes that are no message of the channel, or out of place."""
+
+    code: Literal["malformed", "hello_required", "version"]
+    message: str
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """The sender lives."""
+
+
+# ---- frontend <-> backend
+
+
+class ApplyPlan(Message, frozen=True, kw_only=True):
+    """What the device shall look like. Absolute: sending it twice is harmless."""
+
+    gpulets: tuple[GpuletPlan, ...]
+
+
+class StateSeen(Message, frozen=True, kw_only=True):
+    """The frontend routes by this state, and sends nothing to what it calls draining."""
+
+    seq: int
+
+
+class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of the backend. `generation` rises with every start."""
+
+    executor: int
+    generation: int
+    state: ExecutorPhase
+    endpoint: str = ""
+    pid: int = 0
+    restarts: int = 0
+    error: str = ""
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s."""
+
+    name: str
+    model: int
+    batch: int
+    state: LoadedPhase
+    weight: float = 0.0
+    time_share: float = 1.0
+    runner: str = ""
+    latency_ms: LatencyPoints = ()
+    error: str = ""
+
+
+class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
+    """A gpulet: what was asked, what the device could give, what runs there."""
+
+    gpulet: int
+    executor: int
+    share_pct: int
+    given_pct: float
+    state: GpuletPhase
+    cores: tuple[int, ...] = ()
+    models: tuple[LoadedModel, ...] = ()
+    error: str = ""
+
+
+class ModelState(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the backend's repository, or one that a plan names and nobody has.
+
+    `cost` compares models with each other: a latency where one is known, else the file's size.
+    """
+
+    name: str
+    state: ModelPhase
+    spec: ModelSpec | None = None
+    cost: float = 0.0
+    error: str = ""
+
+
+class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gpulet counted for a model since its executor started."""
+
+    gpulet: int
+    model: int
+    ok: int = 0
+    late: int = 0
+    full: int = 0
+    failed: int = 0
+    batches: int = 0
+    items: int = 0
+    waiting: int = 0
+    correction: float = 1.0
+    busy_ms: float = 0.0
+
+
+class BackendState(Message, frozen=True, kw_only=True):
+    """Everything about one device. `incarnation` is new with every start of the backend."""
+
+    seq: int
+    name: str
+    incarnation: str
+    number: int
+    device: DeviceInfo
+    plan: tuple[GpuletPlan, ...] = ()
+    executors: tuple[ExecutorState, ...] = ()
+    gpulets: tuple[GpuletState, ...] = ()
+    models: tuple[ModelState, ...] = ()
+    counters: tuple[ModelCounters, ...] = ()
+
+
+# ---- backend <-> executor
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan's side of a queue."""
+
+    batch: int
+    time_share: float
+    capacity: int
+    margin_ms: float
+
+
+class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What an executor needs to load a model. `path` is the compiled package or the entry's folder.
+
+    `compute_ms` is what a `profiled` runner takes.
+    """
+
+    name: str
+    runner: Runner
+    signature: Signature
+    slo_ms: float
+    max_batch: int
+    path: str = ""
+    compute_ms: LatencyPoints = ()
+
+
+class AddGpulet(Message, frozen=True, kw_only=True):
+    step: int
+    gpulet: int
+    kind: str
+    share_pct: int
+    cores: tuple[int, ...]
+
+
+class RemoveGpulet(Message, frozen=True, kw_only=True):
+    step: int
+    gpulet: int
+    drain_ms: float
+
+
+class LoadModel(Message, frozen=True, kw_only=True):
+    """Without `latency_ms` the executor measures."""
+
+    step: int
+    gpulet: int
+    model: int
+    source: ModelSource
+    limits: Limits
+    latency_ms: LatencyPoints = ()
+
+
+class UpdateModel(Message, frozen=True, kw_only=True):
+    step: int
+    gpulet: int
+    model: int
+    limits: Limits
+    latency_ms: LatencyPoints
+
+
+class UnloadModel(Message, frozen=True, kw_only=True):
+    step: int
+    gpulet: int
+    model: int
+    drain_ms: float
+
+
+class ExecutorReady(Message, frozen=True, kw_only=True):
+    """The executor's data socket is bound."""
+
+    executor: int
+    generation: int
+    endpoint: str
+
+
+class StepDone(Message, frozen=True, kw_only=True):
+    """A step ended; with an error nothing of it remains. `latency_ms` is set by LoadModel."""
+
+    step: int
+    error: str = ""
+    latency_ms: LatencyPoints = ()
+
+
+class ExecutorBeat(Message, frozen=True, kw_only=True):
+    """The executor lives, and this is what it counted."""
+
+    outstanding: int
+    counters: tuple[ModelCounters, ...] = ()
+
+
+Step = AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen
+BackendToFrontend = Hello | Refused | BackendState
+BackendToExecutor = (
+    Hello | Refused | Heartbeat | AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+)
+ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
