@@ -69,7 +69,7 @@ def test_a_result_says_where_the_time_went(fake_frontend: Fake) -> None:
 def test_models_and_stats(fake_frontend: Fake) -> None:
     with glet.Client(fake_frontend().address) as client:
         assert client.models()["double"]["inputs"] == [["x", "float32", [4]]]
-        assert client.stats() == {"double": {"ok": 1}}
+        assert client.stats()["uptime_s"] == 1.5
 
 
 def test_lists_take_the_dtype_of_the_model_and_arrays_keep_theirs(fake_frontend: Fake) -> None:
@@ -86,6 +86,8 @@ def test_lists_take_the_dtype_of_the_model_and_arrays_keep_theirs(fake_frontend:
             client.infer("pair", X)
         with pytest.raises(ModelNotFoundError, match="valid are double, pair"):
             client.infer("none", X)
+        with pytest.raises(UnavailableError, match="not loaded"):
+            client.infer("early", X)
 
 
 def test_any_layout_of_an_array_arrives_as_its_values(fake_frontend: Fake) -> None:
@@ -338,8 +340,8 @@ def test_two_hundred_at_once_with_asyncio(fake_frontend: Fake) -> None:
 
     async def ask() -> list[Any]:
         async with glet.AsyncClient(frontend.address) as client:
-            assert list(await client.models()) == ["double", "pair"]
-            assert await client.stats() == {"double": {"ok": 1}}
+            assert list(await client.models()) == ["double", "pair", "early"]
+            assert (await client.stats())["uptime_s"] == 1.5
             return await asyncio.gather(*(client.infer("double", X + i) for i in range(200)))
 
     for i, out in enumerate(asyncio.run(ask())):
