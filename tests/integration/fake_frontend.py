@@ -32,7 +32,8 @@ class FakeFrontend:
     def __init__(
         self,
         endpoint: str = "tcp://127.0.0.1:*",
-        on_infer: Callable[["FakeFrontend", bytes, dict[str, Any], list[bytes]], None] | None = None,
+        on_infer: Callable[["FakeFrontend", bytes, dict[str, Any], list[bytes]], None]
+        | None = None,
         hello: dict[str, Any] | None = None,
     ) -> None:
         self.on_infer = on_infer or FakeFrontend.compute

@@ -1,6 +1,5 @@
 """The exported lenet knows handwritten digits, and its entry can be served as it is."""
 
-
 import numpy as np
 import pytest
 
