@@ -184,7 +184,7 @@ class AsyncClient:
         self._event_loop = running
 
     async def _ended(self, request: int) -> core.Answer:
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[core.Answer] = asyncio.get_running_loop().create_future()
         self._waiting[request] = future
         try:
             return await future

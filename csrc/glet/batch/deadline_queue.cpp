@@ -172,6 +172,8 @@ void DeadlineQueue::observe(int batch, Nanos took) {
     throw ArgumentError("[DeadlineQueue.observe] took " + std::to_string(took.count()) +
                         " ns; valid: >= 0");
   }
+  // Started under a plan that has been replaced since.
+  if (batch > predictor_.table().max_batch()) return;
   predictor_.observe(batch, took);
   refusals_ = 0;
 }

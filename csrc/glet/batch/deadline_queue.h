@@ -60,7 +60,8 @@ class DeadlineQueue {
   void take_all(std::vector<Request>& out);
 
   // Corrects the latency model by a finished batch: a slow-moving factor over the table, so that
-  // decisions follow the device's true speed.
+  // decisions follow the device's true speed. A batch larger than the table knows, started before
+  // update(), is ignored.
   void observe(int batch, Nanos took);
 
   // Predicted latency of a batch: table times correction.

@@ -8,13 +8,18 @@ namespace glet::batch {
 // Later requests have later deadlines and fewer behind them, so those in time are a tail.
 std::size_t Lookahead::first_in_time(std::size_t index, Nanos start, int cap,
                                      std::size_t newcomers) const {
+  const auto in_time = [&](std::size_t at) {
+    const std::size_t company = waiting.size() - at + newcomers;
+    const int batch = static_cast<int>(std::min(company, static_cast<std::size_t>(cap)));
+    return later_by(start, latency.at(batch)) <= due(at);
+  };
   std::size_t low = index;
   std::size_t high = waiting.size();
+  // Mostly the very first is.
+  if (low >= high || in_time(low)) return low;
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    const std::size_t company = waiting.size() - middle + newcomers;
-    const int batch = static_cast<int>(std::min(company, static_cast<std::size_t>(cap)));
-    if (later_by(start, latency.at(batch)) <= due(middle)) {
+    if (in_time(middle)) {
       high = middle;
     } else {
       low = middle + 1;
@@ -62,8 +67,12 @@ Lookahead::Future Lookahead::best(Nanos start) const {
     const int batch = fitting(head, start);
     const Nanos end = later_by(start, latency.at(batch));
     const std::size_t next = head + static_cast<std::size_t>(batch);
-    const double gain =
-        gain_of(batch) + std::max(gain_from(next, end, 1), gain_from(next, end, max_batch));
+    double rest = gain_from(next, end, 1);
+    // Nothing is gained beyond everybody at no price.
+    if (rest < static_cast<double>(waiting.size() - next)) {
+      rest = std::max(rest, gain_from(next, end, max_batch));
+    }
+    const double gain = gain_of(batch) + rest;
     if (gain > best.gain) best = {head, gain};
     if (batch == whole(head)) break;
     // The next head that matters is the first whose deadline allows one more.

@@ -141,8 +141,8 @@ void bind_client(py::module_& m) {
       .def("submit", submit, "model"_a, "inputs"_a, "deadline_ms"_a = py::none())
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,
            py::call_guard<py::gil_scoped_release>())
-      .def("wait", wait, "id"_a)
-      .def("forget", &net::ClientLoop::forget, "id"_a, py::call_guard<py::gil_scoped_release>())
+      .def("wait", wait, "request"_a)
+      .def("forget", &net::ClientLoop::forget, "request"_a, py::call_guard<py::gil_scoped_release>())
       .def("drain", &net::ClientLoop::drain)
       .def_property_readonly("completion_fd", &net::ClientLoop::completion_fd)
       .def("counts", counts)

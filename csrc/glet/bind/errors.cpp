@@ -1,5 +1,6 @@
 #include "glet/error.h"
 
+#include <cstring>
 #include <exception>
 
 #include "glet/bind/bind.h"
@@ -11,7 +12,10 @@ namespace {
 
 void set_python_error(const char* name, const char* message) {
   const py::object type = py::module_::import("glet.errors").attr(name);
-  PyErr_SetString(type.ptr(), message);
+  // A message may quote bytes of a peer, which need not be UTF-8.
+  const auto text = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(message, static_cast<Py_ssize_t>(std::strlen(message)), "replace"));
+  if (text) PyErr_SetObject(type.ptr(), text.ptr());
 }
 
 void translate(std::exception_ptr pending) {

@@ -19,6 +19,7 @@ from glet.config.resource import resource
 from glet.config.zoo import ZooModel, zoo_model
 from glet.errors import ConfigError, DeviceError
 from glet.serve.digits import load_digits
+from glet.serve.repository import is_model_name
 from glet.serve.torch_path import find_torch
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ Arrays = dict[str, NDArray[Any]]
 def export_model(sample: str, folder: Path, name: str = "", seed: int = SEED) -> Path:
     """Writes the entry `name` (default: the sample's) of a sample model under `folder`.
 
-    The entry appears at once or not at all. Raises ConfigError when there is no such sample or
-    the entry exists, DeviceError when torch (for a trained sample: scikit-learn) is missing.
+    The entry appears at once or not at all. Raises ConfigError when there is no such sample, the
+    name is none for a model or the entry exists, DeviceError when torch or (for a sample that is
+    trained) scikit-learn is missing.
     """
     model = zoo_model(sample)
+    if name and not is_model_name(name):
+        raise ConfigError(f"{name!r} is no name for a model; use letters, digits, '_', '-', '.'")
     entry = folder / (name or sample)
     if entry.exists():
         raise ConfigError(f"{entry}: exists already; remove it to export {sample} again")

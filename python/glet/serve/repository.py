@@ -23,7 +23,7 @@ from glet.errors import ConfigError
 from glet.serve.program import mismatches, read_program
 from glet.types.model import ModelSpec
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CALLABLES = ("infer", "load")
 
 
@@ -98,7 +98,7 @@ class Repository:
 
     def _look(self, name: str) -> tuple[Entry | None, list[str]]:
         folder = self.folder / name
-        if not _NAME.match(name) or not folder.is_dir():
+        if not is_model_name(name) or not folder.is_dir():
             return None, [f"not in {self.folder}; {nearest(name, self.names())}"]
         problems = []
         form = next((form for form in Form if (folder / form.value).is_file()), None)
@@ -116,6 +116,11 @@ class Repository:
             return None, problems
         entry = Entry(name=name, folder=folder, form=form, config=config)
         return entry, problems + _contradictions(entry)
+
+
+def is_model_name(name: str) -> bool:
+    """Letters, digits, `_`, `-` and `.` only: safe in paths, plans and on the wire."""
+    return _NAME.match(name) is not None
 
 
 def read_samples(entry: Entry) -> Samples | None:

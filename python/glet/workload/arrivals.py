@@ -19,6 +19,9 @@ KINDS = ("constant", "poisson", "gamma", "gamma:CV", "trace:FILE")
 """How arrival processes are written on a command line."""
 
 
+MAX_CV = 100.0
+
+
 class Arrivals(Protocol):
     """An arrival process."""
 
@@ -35,7 +38,7 @@ class ConstantArrivals(msgspec.Struct, frozen=True, tag="constant"):
         if rate_rps == 0.0:
             return np.empty(0)
         count = math.ceil(rate_rps * seconds) + 1
-        times = (np.arange(count) + rng.random()) / rate_rps
+        times: TimesS = (np.arange(count, dtype=np.float64) + rng.random()) / rate_rps
         return times[times < seconds]
 
 
@@ -49,14 +52,16 @@ class PoissonArrivals(msgspec.Struct, frozen=True, tag="poisson"):
 class GammaArrivals(msgspec.Struct, frozen=True, tag="gamma"):
     """Gaps from a gamma distribution: bursty above cv 1, Poisson at 1, smoother below.
 
-    `cv` is the standard deviation of a gap over its mean.
+    `cv` is the standard deviation of a gap over its mean, above 0 and at most 100.
     """
 
     cv: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.cv) and self.cv > 0.0):
-            raise ValueError(f"a coefficient of variation of {self.cv} is not above 0")
+        if not 0.0 < self.cv <= MAX_CV:
+            raise ValueError(
+                f"a coefficient of variation of {self.cv}, not above 0 and <= {MAX_CV}"
+            )
 
     def times_s(self, rate_rps: float, seconds: float, rng: np.random.Generator) -> TimesS:
         return renewal_times_s(rate_rps, seconds, self.cv, rng)
@@ -93,11 +98,11 @@ class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
 def renewal_times_s(rate_rps: float, seconds: float, cv: float, rng: np.random.Generator) -> TimesS:
     """Arrivals with independent gamma gaps of mean 1/rate and coefficient of variation `cv`.
 
-    The first gap starts at a random point of a warm-up of ten mean gaps times the gap's variance,
-    so that a span begins in the middle of the process and its mean rate is the one asked for.
+    The process starts ten gaps (times the square of cv, when bursty) before the span and is cut
+    there: started at an arrival, a bursty process would give too many.
     """
     check_span(rate_rps, seconds)
-    if rate_rps == 0.0:
+    if rate_rps == 0.0 or seconds == 0.0:
         return np.empty(0)
     shape = 1.0 / cv**2
     warm_up_s = 0.0 if cv == 1.0 else 10.0 * max(1.0, cv**2) / rate_rps
@@ -122,7 +127,7 @@ def check_span(rate_rps: float, seconds: float) -> None:
 
 
 def parse_arrivals(text: str) -> ConstantArrivals | PoissonArrivals | GammaArrivals:
-    """`constant`, `poisson`, `gamma` or `gamma:CV`; raises ConfigError that lists the valid ones."""
+    """`constant`, `poisson`, `gamma` or `gamma:CV`; raises ConfigError for anything else."""
     kind, _, argument = text.partition(":")
     if text == "constant":
         return ConstantArrivals()

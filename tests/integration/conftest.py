@@ -1,12 +1,13 @@
-"""A frontend that follows the wire README with pyzmq and msgpack alone, and misbehaves on demand."""
+"""A frontend that follows the wire README with pyzmq and msgpack alone, or breaks its rules."""
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 import numpy as np
+import pytest
 import zmq
 
 MODELS = {
@@ -23,8 +24,6 @@ MODELS = {
 }
 TIMES = {"batch": 3, "queue_ms": 1.5, "batch_ms": 0.25, "execute_ms": 2.0}
 
-Request = tuple[bytes, dict[str, Any], list[bytes]]
-
 
 class FakeFrontend:
     """Answers in a thread. `on_infer(frontend, client, header, tensors)` decides what to answer."""
@@ -40,7 +39,7 @@ class FakeFrontend:
         self.hello = hello or {"op": "hello", "version": 1, "role": "frontend"}
         self.greeted: set[bytes] = set()
         self.heard: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.held: list[Request] = []
+        self.held: list[tuple[bytes, dict[str, Any], list[bytes]]] = []
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 0
@@ -57,6 +56,8 @@ class FakeFrontend:
         self.close()
 
     def close(self) -> None:
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._thread.join()
         self._socket.close()
@@ -110,3 +111,17 @@ class FakeFrontend:
             self.send(client, {"op": "stats", "id": header["id"], "body": {"double": {"ok": 1}}})
         else:
             self.on_infer(self, client, header, tensors)
+
+
+@pytest.fixture
+def fake_frontend() -> Iterator[Callable[..., FakeFrontend]]:
+    """Makes fake frontends; all are closed when the test ends."""
+    made: list[FakeFrontend] = []
+
+    def make(*args: Any, **kwargs: Any) -> FakeFrontend:
+        made.append(FakeFrontend(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for frontend in made:
+        frontend.close()

@@ -1,0 +1,98 @@
+"""Runs the core's load loop for a command: what to send, progress while it runs, the records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from glet.cli.table import LiveLoad
+from glet.clock import Clock
+from glet.native import core
+from glet.observe.report import LoadedModel, Records
+from glet.wire.zmq_path import libzmq_path
+
+LOOK_EVERY_S = 0.5
+DRAIN_S = 10.0
+NS_PER_S = 1e9
+Sample = list[tuple[str, NDArray[Any]]]
+
+
+class ModelLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model is sent."""
+
+    name: str
+    slo_ms: float
+    samples: list[Sample]
+    times_s: NDArray[np.float64]
+    deadline_ms: float | None = None
+    labels: NDArray[np.int64] | None = None
+    """The right answer per sample, where known."""
+
+    def loaded(self) -> LoadedModel:
+        """What the report needs to know."""
+        return LoadedModel(name=self.name, slo_ms=self.slo_ms, labels=self.labels)
+
+
+class Generated(msgspec.Struct, frozen=True, kw_only=True):
+    """A load run that is over."""
+
+    records: Records
+    seconds: float
+    """How long requests were sent."""
+    first_errors: dict[str, str]
+    """Model -> code and message of its first failed answer."""
+
+
+def generate(
+    address: str, loads: Sequence[ModelLoad], seconds: float, clock: Clock, console: Console
+) -> Generated:
+    """Sends everything at its time and waits for the answers; Ctrl-C ends the sending early.
+
+    Progress goes to `console`. Raises PeerLostError when there is no connection to be had.
+    """
+    loop = core.LoadLoop(libzmq_path(), address, drain_s=DRAIN_S)
+    try:
+        for load in loads:
+            loop.add_model(
+                load.name,
+                load.samples,
+                arrivals_ns=np.asarray(load.times_s * NS_PER_S).astype(np.int64),
+                deadline_ms=load.deadline_ms,
+                slo_ms=load.slo_ms,
+                read_answer=load.labels is not None,
+            )
+        start_s = clock.now_s()
+        loop.start_open()
+        with LiveLoad([load.name for load in loads], console) as live:
+            sent_s = _watch(loop, live, start_s, clock)
+        progress = loop.progress()
+        return Generated(
+            records=loop.records(),
+            seconds=min(seconds, sent_s),
+            first_errors={
+                load.name: found["first_error"]
+                for load, found in zip(loads, progress, strict=True)
+                if found["first_error"]
+            },
+        )
+    finally:
+        loop.close()
+
+
+def _watch(loop: core.LoadLoop, live: LiveLoad, start_s: float, clock: Clock) -> float:
+    """Until the run is over. When it stopped sending: seconds after the start, or infinity."""
+    stopped_s = float("inf")
+    while True:
+        try:
+            over = loop.wait(LOOK_EVERY_S)
+            elapsed_s = clock.now_s() - start_s
+            if over:
+                return stopped_s
+            if live.due(elapsed_s):
+                live.update(elapsed_s, loop.progress())
+        except KeyboardInterrupt:
+            loop.stop()
+            stopped_s = min(stopped_s, clock.now_s() - start_s)

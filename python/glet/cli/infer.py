@@ -1,0 +1,120 @@
+"""`glet infer`: one request from files."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glet.client import Client, Result
+from glet.errors import ConfigError
+
+EXAMPLE = """example:
+  glet infer lenet --input digit.npy
+  glet infer bert --input ids=ids.npy mask=mask.npy --output out.npz
+"""
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command; `args.run` is set to the function that does it."""
+    parser = subparsers.add_parser(
+        "infer",
+        help="send one request",
+        description="Sends one request with inputs from .npy files and prints the outputs.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="x.npy for the only input, or NAME=x.npy for each",
+    )
+    parser.add_argument(
+        "--address", default=DEFAULT_ADDRESS, help="of the frontend (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the outputs there, as .npz"
+    )
+    parser.add_argument("--deadline-ms", type=float, metavar="X", help="default: the model's SLO")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sends the request; 0 when it was answered."""
+    inputs = read_inputs(args.input)
+    with Client(args.address) as client:
+        result = client.infer_detailed(args.model, inputs, deadline_ms=args.deadline_ms)
+    outputs = result.outputs if isinstance(result.outputs, dict) else {"output": result.outputs}
+    if args.output:
+        write_outputs(args.output, outputs)
+    if args.json:
+        print(json.dumps(as_json(args.model, result, outputs)))
+    else:
+        show(result, outputs)
+    return 0
+
+
+def read_inputs(texts: list[str]) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """One array, or a dict of them by name. Raises ConfigError for anything else."""
+    if len(texts) == 1 and "=" not in texts[0]:
+        return read_array(texts[0])
+    inputs: dict[str, NDArray[Any]] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or name in inputs:
+            raise ConfigError(f"--input {text!r}; give NAME=FILE.npy, every name once")
+        inputs[name] = read_array(path)
+    return inputs
+
+
+def read_array(path: str) -> NDArray[Any]:
+    """Raises ConfigError when the file is not one array of numbers."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{path}: cannot be read as .npy: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ConfigError(f"{path}: holds several arrays; give a .npy file per input")
+    return array
+
+
+def write_outputs(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
+    """Raises ConfigError when the file cannot be written."""
+    try:
+        with path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **outputs)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def as_json(model: str, result: Result, outputs: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        "model": model,
+        "batch": result.batch,
+        "queue_ms": result.queue_ms,
+        "batch_ms": result.batch_ms,
+        "execute_ms": result.execute_ms,
+        "outputs": {
+            name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.tolist()}
+            for name, array in outputs.items()
+        },
+    }
+
+
+def show(result: Result, outputs: dict[str, NDArray[Any]]) -> None:
+    """Prints outputs, shortened by numpy where they are long."""
+    for name, array in outputs.items():
+        print(f"{name}: {array.dtype.name} {list(array.shape)}")
+        print(np.array2string(array, precision=5, threshold=100))
+    print(
+        f"batch {result.batch}, queue {result.queue_ms:.3f} ms, batching {result.batch_ms:.3f} ms, "
+        f"execute {result.execute_ms:.3f} ms"
+    )
