@@ -127,7 +127,7 @@ class Backend:
         self._fleet.on_change = self._note_change
         self._fleet.on_step = self._on_step
         self._fleet.on_crash = self._on_crash
-        self._fleet.arrange((), 0)
+        self._fleet.arrange(())
 
     def _serve(self) -> None:
         self._poll.watch(self._channel.socket, self._on_frontends)
@@ -152,6 +152,8 @@ class Backend:
             released=self._released,
         )
         self._fleet.advance(room)
+        # What drains is told by the next state; it goes once every frontend has seen that.
+        self._fleet.retire(room, self._seq + 1)
         if self._changed:
             self._publish()
 
@@ -188,8 +190,7 @@ class Backend:
         self._placed = arrange(self._placed, gpulets, self._device, self._gpulets)
         self._gpulets = max((p.number + 1 for p in self._placed), default=self._gpulets)
         self._shelf.want([m.model for g in gpulets for m in g.models], self._poll)
-        # What drains is told by the next state; it goes once every frontend has seen that.
-        self._fleet.arrange(self._placed, self._seq + 1)
+        self._fleet.arrange(self._placed)
         logger.info("plan applied gpulets=%d", len(gpulets))
 
     def _wanted_models(self, placed: PlacedGpulet) -> list[Wanted]:

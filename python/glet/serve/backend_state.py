@@ -64,7 +64,7 @@ def _missing(
 
 
 def _loaded(model: HostedModel, share: ModelShare | None) -> LoadedModel:
-    rate_rps = share.rate_rps if share is not None else 0.0
+    rate_rps = (share or model.share).rate_rps
     weight = 0.0
     if model.state == "ready":
         capacity = capacity_rps(model.latency_ms, model.limits.batch) * model.limits.time_share

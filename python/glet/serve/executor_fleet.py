@@ -13,7 +13,15 @@ from glet.clock import Clock
 from glet.plan.layout import PlacedGpulet
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.executor import ExecutorOptions
-from glet.serve.hosted import HostedGpulet, Room, next_step, record_end, record_start, retire
+from glet.serve.hosted import (
+    HostedGpulet,
+    Room,
+    missing_step,
+    record_end,
+    record_start,
+    retire,
+    surplus_step,
+)
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
 from glet.wire.channel import RouterChannel
@@ -117,14 +125,20 @@ class ExecutorFleet:
         self.on_crash: Callable[[Step], None] = lambda step: None
         poll.watch(self._channel.socket, self._on_executors)
 
-    def arrange(self, placed: Sequence[PlacedGpulet], seq: int) -> None:
-        """What should be hosted from now on; what should not is draining since state `seq`."""
+    def arrange(self, placed: Sequence[PlacedGpulet]) -> None:
+        """What should be hosted from now on; what should not stays until retire()."""
         self._placed = tuple(placed)
-        for process in self.processes.values():
-            retire(process.hosted, self._share_of(process), seq)
         for number in self._wanted_executors() - self.processes.keys():
             self.processes[number] = ExecutorProcess(number)
         self.on_change()
+
+    def retire(self, room: Room, seq: int) -> None:
+        """Once nothing is missing, what should not be hosted is draining since state `seq`."""
+        if not all(self._is_complete(number, room) for number in self._wanted_executors()):
+            return
+        for process in self.processes.values():
+            if retire(process.hosted, self._share_of(process), seq):
+                self.on_change()
 
     def executor_of(self, gpulet: int) -> int:
         """The number of the executor that hosts a gpulet."""
@@ -167,6 +181,15 @@ class ExecutorFleet:
                 process.child = None
         self._poll.unwatch(self._channel.socket)
         self._channel.close()
+
+    def _is_complete(self, number: int, room: Room) -> bool:
+        process = self.processes.get(number)
+        return (
+            process is not None
+            and process.state == "ready"
+            and process.pending is None
+            and missing_step(process.hosted, self._share_of(process), room, 0) is None
+        )
 
     def _wanted_executors(self) -> set[int]:
         if not self._options.per_gpulet:
@@ -253,11 +276,14 @@ class ExecutorFleet:
         mine = self._share_of(process)
         if self._options.per_gpulet and not mine:
             gpulet = process.hosted.get(process.number)
-            if gpulet is None or room.released(gpulet.retired_seq or 0):
-                self._retire_process(process)
+            seq = gpulet.retired_seq if gpulet is not None else 0
+            if seq is not None and room.released(seq):
+                self._end(process)
             return
         self._steps += 1
-        step = next_step(process.hosted, mine, room, self._steps)
+        step = missing_step(process.hosted, mine, room, self._steps) or surplus_step(
+            process.hosted, room, self._steps
+        )
         if step is None:
             return
         placed = {gpulet.number: gpulet for gpulet in mine}
@@ -267,7 +293,7 @@ class ExecutorFleet:
         self._channel.send(process.peer, step)
         self.on_change()
 
-    def _retire_process(self, process: ExecutorProcess) -> None:
+    def _end(self, process: ExecutorProcess) -> None:
         if process.child is not None:
             process.state, process.started_s = "stopping", self._clock.now_s()
             process.child.signal(signal.SIGTERM)

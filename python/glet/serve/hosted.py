@@ -1,4 +1,4 @@
-"""What one executor hosts, and the next step towards what it should. Decides; does not act."""
+"""What one executor hosts, and the steps towards what it should. Decides; does not act."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Room:
-    """What next_step() may know of the world.
+    """What decisions may know of the world.
 
     `wanted_models` gives the loadable models of a gpulet, the ones to load first in front.
     `released` says whether all frontends have seen the state of that number.
@@ -71,13 +71,10 @@ class Room:
     released: Callable[[int], bool]
 
 
-def next_step(
+def missing_step(
     hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], room: Room, step: int
 ) -> Step | None:
-    """The first step that is missing, or None when there is nothing to do now.
-
-    New gpulets and models come before old ones go: make before break.
-    """
+    """The first step towards what is wanted and not there, or None."""
     for placed in wanted:
         if placed.error:
             continue
@@ -91,16 +88,32 @@ def next_step(
                 cores=placed.cores,
             )
         if gpulet.state == "ready":
-            missing = _missing(gpulet, room.wanted_models(placed), step)
+            missing = _missing_model(gpulet, room.wanted_models(placed), step)
             if missing is not None:
                 return missing
-    return _surplus(hosted, room, step)
+    return None
+
+
+def surplus_step(hosted: Mapping[int, HostedGpulet], room: Room, step: int) -> Step | None:
+    """The first step that ends what is retired and released by all frontends, or None."""
+    for number, gpulet in hosted.items():
+        if gpulet.retired_seq is not None:
+            if room.released(gpulet.retired_seq):
+                return RemoveGpulet(step=step, gpulet=number, drain_ms=room.drain_ms)
+            continue
+        for model in gpulet.models.values():
+            if model.retired_seq is not None and room.released(model.retired_seq):
+                return UnloadModel(
+                    step=step, gpulet=number, model=model.number, drain_ms=room.drain_ms
+                )
+    return None
 
 
 def retire(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet], seq: int) -> bool:
     """Marks what is not wanted any more as draining since state `seq`; whether anything changed.
 
-    What failed is only forgotten: the executor has nothing of it.
+    For when nothing is missing: make before break. What failed is only forgotten: the executor has
+    nothing of it.
     """
     keep = {placed.number: {share.model for share in placed.models} for placed in wanted}
     changed = False
@@ -156,7 +169,7 @@ def _retire_models(gpulet: HostedGpulet, keep: set[str], seq: int) -> bool:
     return changed
 
 
-def _missing(gpulet: HostedGpulet, wanted: Sequence[Wanted], step: int) -> Step | None:
+def _missing_model(gpulet: HostedGpulet, wanted: Sequence[Wanted], step: int) -> Step | None:
     number = gpulet.placed.number
     for model in wanted:
         loaded = gpulet.models.get(model.source.name)
@@ -177,18 +190,4 @@ def _missing(gpulet: HostedGpulet, wanted: Sequence[Wanted], step: int) -> Step 
                 limits=model.limits,
                 latency_ms=loaded.latency_ms,
             )
-    return None
-
-
-def _surplus(hosted: Mapping[int, HostedGpulet], room: Room, step: int) -> Step | None:
-    for number, gpulet in hosted.items():
-        if gpulet.retired_seq is not None:
-            if room.released(gpulet.retired_seq):
-                return RemoveGpulet(step=step, gpulet=number, drain_ms=room.drain_ms)
-            continue
-        for model in gpulet.models.values():
-            if model.retired_seq is not None and room.released(model.retired_seq):
-                return UnloadModel(
-                    step=step, gpulet=number, model=model.number, drain_ms=room.drain_ms
-                )
     return None

@@ -1,0 +1,52 @@
+"""Liveness and backoff by given times."""
+
+import pytest
+
+from glet.wire.heartbeat import Backoff, Liveness
+
+
+def test_a_peer_lives_while_it_is_heard() -> None:
+    peers: Liveness[str] = Liveness(dead_after_s=2.0)
+    assert not peers.alive("a", 0.0)
+    peers.heard("a", 10.0)
+    assert peers.alive("a", 12.0)
+    assert not peers.alive("a", 12.1)
+    peers.heard("a", 12.1)
+    assert peers.alive("a", 12.1)
+
+
+def test_the_silent_are_known_peers_longest_first() -> None:
+    peers: Liveness[str] = Liveness(dead_after_s=1.0)
+    for name, heard_s in (("late", 3.0), ("later", 1.0), ("alive", 9.5)):
+        peers.heard(name, heard_s)
+    assert peers.silent(10.0) == ["later", "late"]
+    peers.forget("later")
+    peers.forget("never known")
+    assert peers.silent(10.0) == ["late"]
+
+
+def test_time_does_not_go_back() -> None:
+    peers: Liveness[str] = Liveness(dead_after_s=1.0)
+    peers.heard("a", 5.0)
+    peers.heard("a", 1.0)
+    assert peers.alive("a", 5.5)
+
+
+def test_backoff_starts_at_once_and_doubles_up_to_its_cap() -> None:
+    backoff = Backoff(first_s=0.5, most_s=10.0, stable_s=30.0)
+    delays = []
+    for now_s in range(8):
+        backoff.started(float(now_s))
+        delays.append(backoff.died(float(now_s)) - now_s)
+    assert delays == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_a_stable_life_starts_the_count_anew() -> None:
+    backoff = Backoff(first_s=0.5, stable_s=30.0)
+    for now_s in (0.0, 1.0):
+        backoff.started(now_s)
+        backoff.died(now_s)
+    backoff.started(2.0)
+    assert backoff.died(32.0) == 32.0
+    backoff.started(32.0)
+    assert backoff.died(33.0) == pytest.approx(33.5)

@@ -1,0 +1,147 @@
+"""Steps of an executor: make before break, one at a time, ending at what is wanted."""
+
+from collections.abc import Sequence
+
+from glet.plan.layout import PlacedGpulet
+from glet.serve.hosted import (
+    HostedGpulet,
+    Room,
+    Wanted,
+    missing_step,
+    record_end,
+    record_start,
+    retire,
+    surplus_step,
+)
+from glet.types.model import Signature, TensorSpec
+from glet.types.plan import ModelShare
+from glet.wire.messages import (
+    AddGpulet,
+    Limits,
+    LoadModel,
+    ModelSource,
+    RemoveGpulet,
+    Step,
+    StepDone,
+    UnloadModel,
+    UpdateModel,
+)
+
+X = TensorSpec(name="x", dtype="float32", shape=(4,))
+NUMBERS = {"a": 0, "b": 1}
+
+
+def wanted_models(placed: PlacedGpulet) -> list[Wanted]:
+    return [
+        Wanted(
+            number=NUMBERS[share.model],
+            source=ModelSource(
+                name=share.model,
+                runner="profiled",
+                signature=Signature(inputs=(X,), outputs=(X,)),
+                slo_ms=10.0,
+                max_batch=8,
+            ),
+            share=share,
+            limits=Limits(batch=share.batch, time_share=1.0, capacity=8, margin_ms=1.0),
+            latency_ms=((1, 1.0), (8, 4.0)),
+        )
+        for share in placed.models
+    ]
+
+
+def room(released: bool = True) -> Room:
+    return Room(
+        kind="profiled",
+        drain_ms=10.0,
+        wanted_models=wanted_models,
+        released=lambda seq: released,
+    )
+
+
+def gpulet(number: int, *models: str, batch: int = 4) -> PlacedGpulet:
+    shares = tuple(ModelShare(model=model, batch=batch) for model in models)
+    return PlacedGpulet(number=number, share_pct=50, models=shares)
+
+
+def next_step(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> Step | None:
+    return missing_step(hosted, wanted, room(), 1) or surplus_step(hosted, room(), 1)
+
+
+def perform(
+    hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet], error: str = ""
+) -> Step | None:
+    """One step to its end; with an error, a LoadModel fails."""
+    step = next_step(hosted, wanted)
+    if step is None:
+        return None
+    placed = {p.number: p for p in wanted}
+    if step.gpulet in placed:
+        record_start(hosted, step, placed[step.gpulet])
+    failed = error if isinstance(step, LoadModel) else ""
+    record_end(hosted, step, StepDone(step=1, error=failed, latency_ms=((1, 1.0), (8, 4.0))))
+    return step
+
+
+def settle(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> list[type]:
+    """Steps until nothing is missing, then until nothing is left over."""
+    steps = []
+    for _ in range(2):
+        while (step := perform(hosted, wanted)) is not None:
+            steps.append(type(step))
+        retire(hosted, wanted, 1)
+    while (step := perform(hosted, wanted)) is not None:
+        steps.append(type(step))
+    return steps
+
+
+def test_from_nothing_to_a_plan_and_no_further() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    wanted = [gpulet(0, "a", "b"), gpulet(1, "b")]
+    assert settle(hosted, wanted) == [AddGpulet, LoadModel, LoadModel, AddGpulet, LoadModel]
+    assert settle(hosted, wanted) == []
+    assert [sorted(g.models) for g in hosted.values()] == [["a", "b"], ["b"]]
+
+
+def test_new_gpulets_come_before_old_ones_go() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a")])
+    assert settle(hosted, [gpulet(1, "a")]) == [AddGpulet, LoadModel, RemoveGpulet]
+    assert list(hosted) == [1]
+
+
+def test_a_new_batch_is_an_update() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a", batch=4)])
+    assert settle(hosted, [gpulet(0, "a", batch=2)]) == [UpdateModel]
+    assert hosted[0].models["a"].limits.batch == 2
+
+
+def test_a_model_that_left_is_unloaded() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a", "b")])
+    assert settle(hosted, [gpulet(0, "b")]) == [UnloadModel]
+    assert list(hosted[0].models) == ["b"]
+
+
+def test_nothing_ends_before_frontends_know() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a")])
+    assert retire(hosted, [], 7)
+    assert hosted[0].state == "draining"
+    assert surplus_step(hosted, room(released=False), 1) is None
+    assert isinstance(surplus_step(hosted, room(), 1), RemoveGpulet)
+    assert not retire(hosted, [], 8)
+
+
+def test_what_failed_is_reported_and_not_tried_again() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    wanted = [gpulet(0, "a", "b")]
+    perform(hosted, wanted)
+    perform(hosted, wanted, error="broken")
+    assert settle(hosted, wanted) == [LoadModel]
+    states = {name: (m.state, m.error) for name, m in hosted[0].models.items()}
+    assert states == {"a": ("failed", "broken"), "b": ("ready", "")}
+    # The executor has nothing of it: it is forgotten without a step.
+    assert settle(hosted, [gpulet(0, "b")]) == []
+    assert list(hosted[0].models) == ["b"]
