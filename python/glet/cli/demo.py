@@ -1,7 +1,6 @@
 """`glet demo`: the main job on whatever this machine has, with real models and real requests."""
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,13 +10,11 @@ import numpy as np
 from rich.console import Console
 
 from glet.cli.generate import generate
-from glet.cli.load import check_times, model_load, warn
-from glet.cli.table import report_table
+from glet.cli.load import check_times, model_load, report_of, show, warn
 from glet.client import Client
 from glet.clock import Clock, SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig
 from glet.errors import ConfigError, ModelError
-from glet.observe.report import report
 from glet.serve.compile_cache import default_cache
 from glet.serve.export import export_model
 from glet.serve.repository import Repository
@@ -93,11 +90,10 @@ def demo(args: argparse.Namespace, clock: Clock, console: Console) -> int:
     )
     with LocalCluster(config, clock, report=say) as cluster:
         found = measure(args, cluster.endpoint, Repository(folder), clock, console)
-    if args.json:
-        print(json.dumps(found))
-    else:
-        show(found)
-    return 1 if any(model["unanswered"] for model in found["models"].values()) else 0
+    code = show(found, as_json=args.json)
+    if not args.json:
+        show_accuracy(found)
+    return code
 
 
 def prepare(folder: Path, say: Callable[[str], None]) -> None:
@@ -124,13 +120,7 @@ def measure(
             loads.append(model_load(name, served, repository, times_s, (None, rng)))
         show_gpulets(stats, console)
         done = generate(address, loads, args.seconds, clock, console)
-    found = report(
-        done.records,
-        [load.loaded() for load in loads],
-        done.seconds,
-        device=str(stats.get("device", "unknown")),
-        emulated=bool(stats.get("emulated", False)),
-    )
+    found = report_of(done, loads, served, stats)
     warn(found, done, console)
     return found
 
@@ -143,11 +133,11 @@ def capacity_rps(name: str, served: Mapping[str, Any], stats: Mapping[str, Any])
     total_rps = 0.0
     for gpulet in stats["gpulets"]:
         sharing = len(gpulet["models"])
-        total_rps += sum(
-            row["weight"] / sharing for row in gpulet["models"] if row["name"] == name
-        )
+        total_rps += sum(row["weight"] / sharing for row in gpulet["models"] if row["name"] == name)
     if not total_rps:
-        raise ModelError(f"{name} is not served: {served.get(name, {}).get('error') or 'no gpulet'}")
+        raise ModelError(
+            f"{name} is not served: {served.get(name, {}).get('error') or 'no gpulet'}"
+        )
     return total_rps
 
 
@@ -164,10 +154,8 @@ def show_gpulets(stats: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def show(found: Mapping[str, Any]) -> None:
-    """The report as a table, and what it says about the handwritten digits."""
-    out = Console()
-    out.print(report_table(found))
+def show_accuracy(found: Mapping[str, Any]) -> None:
+    """Says what the report means for the handwritten digits."""
     accuracy = found["models"]["lenet"].get("accuracy")
     if accuracy is not None:
-        out.print(f"lenet read {accuracy:.1%} of the held-out handwritten digits it was sent.")
+        print(f"lenet read {accuracy:.1%} of the held-out handwritten digits it was sent.")

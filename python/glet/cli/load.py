@@ -100,18 +100,29 @@ def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         for name, rate in rates.items()
     ]
     done = generate(args.address, loads, args.seconds, clock, console)
-    models = [each.loaded() for each in loads]
-    found = report(
+    found = report_of(done, loads, served, stats)
+    if args.csv:
+        write_csv(args.csv, records_csv(done.records, [each.loaded() for each in loads]))
+    warn(found, done, console)
+    return show(found, as_json=args.json)
+
+
+def report_of(
+    done: Generated, loads: Sequence[ModelLoad], served: Mapping[str, Any], stats: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The report of a run, with the device that the frontend speaks of."""
+    return report(
         done.records,
-        models,
+        [each.loaded() for each in loads],
         done.seconds,
         device=device_of(stats),
-        emulated=any(bool(served[name].get("emulated")) for name in rates),
+        emulated=any(bool(served[each.name].get("emulated")) for each in loads),
     )
-    if args.csv:
-        write_csv(args.csv, records_csv(done.records, models))
-    warn(found, done, console)
-    if args.json:
+
+
+def show(found: Mapping[str, Any], *, as_json: bool) -> int:
+    """Prints a report; the exit code: 0 when every request was answered, else 1."""
+    if as_json:
         print(json.dumps(found))
     else:
         Console().print(report_table(found))
