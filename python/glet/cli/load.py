@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from glet.cli.generate import Generated, ModelLoad, Sample, generate
-from glet.cli.table import report_table
+from glet.cli.table import report_tables
 from glet.client import Client
 from glet.clock import Clock, SystemClock
 from glet.errors import ConfigError, ModelNotFoundError, UnavailableError, WireError
@@ -125,7 +125,9 @@ def show(found: Mapping[str, Any], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found))
     else:
-        Console().print(report_table(found))
+        out = Console()
+        for table in report_tables(found, out.width):
+            out.print(table)
     return 1 if any(model["unanswered"] for model in found["models"].values()) else 0
 
 

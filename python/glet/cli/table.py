@@ -5,40 +5,50 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-REPORT_COLUMNS = {
+COUNT_COLUMNS = {
     "offered/s": "offered_rps",
     "answered/s": "answered_rps",
     "goodput/s": "goodput_rps",
-    "sent": "sent",
     "ok": "ok",
     "late": "late",
     "full": "full",
     "failed": "failed",
     "unanswered": "unanswered",
+}
+TIME_COLUMNS = {
     "p50 ms": "p50_ms",
     "p95 ms": "p95_ms",
     "p99 ms": "p99_ms",
     "SLO ms": "slo_ms",
     "batch": "mean_batch",
 }
+ONE_TABLE_WIDTH = 150
 LIVE_COLUMNS = ("offered/s", "answered/s", "goodput/s", "p50 ms", "p99 ms", "batch", "not ok")
 COUNTED = ("sent", "ok", "good", "late", "full", "failed", "unavailable")
 PLAIN_EVERY_S = 5.0
 
 
-def report_table(report: Mapping[str, Any]) -> Table:
-    """The table of a load report (glet.observe.report)."""
+def report_tables(report: Mapping[str, Any], width: int) -> list[Table]:
+    """A load report (glet.observe.report): one table, or two where `width` columns are few."""
     emulated = ", emulated" if report["emulated"] else ""
-    table = new_table(f"{report['seconds']:g} s on {report['device']}{emulated}")
-    columns = dict(REPORT_COLUMNS)
-    if any("accuracy" in model for model in report["models"].values()):
-        columns["accuracy"] = "accuracy"
-    for title in columns:
-        table.add_column(title, justify="right")
+    title = f"{report['seconds']:g} s on {report['device']}{emulated}"
+    times = dict(TIME_COLUMNS)
+    if any(model.get("accuracy") is not None for model in report["models"].values()):
+        times["accuracy"] = "accuracy"
+    if width >= ONE_TABLE_WIDTH:
+        return [_report_table(report, title, COUNT_COLUMNS | times)]
+    return [_report_table(report, title, COUNT_COLUMNS), _report_table(report, "", times)]
+
+
+def _report_table(report: Mapping[str, Any], title: str, columns: Mapping[str, str]) -> Table:
+    table = new_table(title)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, model in report["models"].items():
         table.add_row(name, *(number(model.get(field)) for field in columns.values()))
     return table
@@ -46,7 +56,7 @@ def report_table(report: Mapping[str, Any]) -> Table:
 
 def new_table(title: str) -> Table:
     """A table with the column that names models."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("model", no_wrap=True)
     return table
 

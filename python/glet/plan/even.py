@@ -23,7 +23,10 @@ class EvenPlanner:
     """Cuts each device into equal gpulets and gives every model one of them.
 
     Longest processing time first (Graham 1969): models in order of falling cost, each to the gpulet
-    with the least cost so far. A pure function: the same arguments give the same plan.
+    with the least cost so far. Batches do not preempt each other, so a model that shares a gpulet
+    with one of a tighter SLO is held to batches that leave that one half of its SLO, taking
+    SLO = 2 L(max_batch) and L in proportion to the batch (the SLO rule of Choi et al., ATC 2022).
+    A pure function: the same arguments give the same plan.
     """
 
     def plan(self, devices: Mapping[int, DeviceInfo], loads: Sequence[Load]) -> Plan:
@@ -62,10 +65,11 @@ def _cost(loads: Sequence[Load]) -> float:
 
 def _shares(loads: Sequence[Load]) -> tuple[ModelShare, ...]:
     total = _cost(loads)
+    tightest_ms = min((load.slo_ms for load in loads), default=0.0)
     return tuple(
         ModelShare(
             model=load.model,
-            batch=load.max_batch,
+            batch=max(1, int(load.max_batch * tightest_ms / load.slo_ms)),
             time_share=max(load.cost / total, 1e-3) if total > 0 else 1.0 / len(loads),
         )
         for load in loads

@@ -19,8 +19,6 @@ from glet.wire.messages import ModelSource, ModelState, Runner
 
 logger = logging.getLogger(__name__)
 
-BYTES_PER_MB = 1e6
-
 
 class ModelShelf:
     """What is known of each model: an entry, where it runs, or why it cannot.
@@ -131,7 +129,8 @@ class ModelShelf:
             return 0.0
         if self._profile is not None:
             return self._profile.latency_ms(name, max(self._profile.shares(name)), 1)
-        return entry.path.stat().st_size / BYTES_PER_MB if entry.path.is_file() else 0.0
+        # Nothing is measured yet; an objective follows the latency it was set for.
+        return entry.config.slo_ms
 
     def _compile_next(self, poll: PollLoop) -> None:
         if self._compiler is not None:
