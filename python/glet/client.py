@@ -234,8 +234,11 @@ class Signatures:
             return [
                 (name, as_array(name, value, dtypes.get(name))) for name, value in inputs.items()
             ]
-        if not specs:
+        if model not in self._inputs:
             raise ModelNotFoundError(f"no model {model!r}; {list_of(self._inputs)}")
+        if not specs:
+            self.forget(model)
+            raise UnavailableError(f"what model {model!r} takes is not known yet: it is not loaded")
         if len(specs) > 1:
             names = [name for name, _ in specs]
             raise InvalidInputError(

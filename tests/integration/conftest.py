@@ -20,8 +20,11 @@ MODELS = {
         "inputs": [["a", "int64", [2]], ["b", "int64", [2]]],
         "outputs": [["sum", "int64", [2]], ["product", "int64", [2]]],
         "slo_ms": 100.0,
+        "emulated": True,
     },
+    "early": {"inputs": [], "outputs": [], "slo_ms": None, "state": "compiling"},
 }
+STATS = {"uptime_s": 1.5, "backends": [{"name": "b", "type": "cpu", "emulated": True}]}
 TIMES = {"batch": 3, "queue_ms": 1.5, "batch_ms": 0.25, "execute_ms": 2.0}
 
 
@@ -108,7 +111,7 @@ class FakeFrontend:
         elif header["op"] == "models":
             self.send(client, {"op": "models", "id": header["id"], "body": MODELS})
         elif header["op"] == "stats":
-            self.send(client, {"op": "stats", "id": header["id"], "body": {"double": {"ok": 1}}})
+            self.send(client, {"op": "stats", "id": header["id"], "body": STATS})
         else:
             self.on_infer(self, client, header, tensors)
 

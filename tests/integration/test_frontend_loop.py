@@ -112,12 +112,14 @@ def rig() -> Iterator[SimpleNamespace]:
     loop.set_model("m", core.Signature(specs(INPUTS), specs(OUTPUTS)), 200.0)
     loop.set_routes("m", [(0, 10, 3, 1.0)])
     loop.start()
+    client, stranger = FakeClient(context, endpoint), FakeClient(context, endpoint, hello=False)
     yield SimpleNamespace(
-        loop=loop, context=context, endpoint=endpoint, executors=executors,
-        client=FakeClient(context, endpoint),
-    )  # fmt: skip
+        loop=loop, endpoint=endpoint, executors=executors, client=client, stranger=stranger
+    )
     loop.close()
-    context.destroy(linger=0)
+    for peer in (client, stranger, *executors):
+        peer.socket.close()
+    context.term()
 
 
 def test_a_request_travels_untouched_and_its_answer_comes_back(rig: SimpleNamespace) -> None:
@@ -148,7 +150,7 @@ def test_a_deadline_of_the_request_replaces_the_slo(rig: SimpleNamespace) -> Non
 
 
 BAD_REQUESTS: list[tuple[dict[str, Any], list[bytes], str, list[str]]] = [
-    ({"model": "n"}, [], "model_not_found", ["'n'", "'m'"]),
+    ({"model": "n"}, [], "model_not_found", ["'n'", "served: m"]),
     ({"model": "nothing like it"}, [], "model_not_found", ["nothing like it", "served: m"]),
     ({"inputs": [["x", "float64", [4]], INPUTS[1]]}, [], "invalid_input", ["float64", "float32 [4]"]),
     ({"inputs": [["x", "float31", [4]], INPUTS[1]]}, [], "invalid_input", ["float31", "float32"]),
@@ -204,7 +206,7 @@ def test_bytes_that_are_no_header_are_answered(rig: SimpleNamespace, frame: byte
 
 
 def test_hello_comes_first_and_speaks_this_version(rig: SimpleNamespace) -> None:
-    stranger = FakeClient(rig.context, rig.endpoint, hello=False)
+    stranger = rig.stranger
     stranger.infer(9)
     error = stranger.error()
     assert (error["error"], error["id"]) == ("hello_required", 9)

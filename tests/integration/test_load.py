@@ -14,7 +14,13 @@ from rich.console import Console
 from glet.cli import infer as infer_command
 from glet.cli import load as load_command
 from glet.clock import SystemClock
-from glet.errors import ArgumentError, ConfigError, ModelNotFoundError, PeerLostError
+from glet.errors import (
+    ArgumentError,
+    ConfigError,
+    ModelNotFoundError,
+    PeerLostError,
+    UnavailableError,
+)
 from glet.native import core
 from glet.observe.report import RECORD_FIELDS, Outcome
 from glet.wire.zmq_path import libzmq_path
@@ -255,6 +261,7 @@ def test_the_command_reports_json_and_nothing_else(
     found = json.loads(capsys.readouterr().out)
     assert code == 0
     assert list(found["models"]) == ["double", "pair"]
+    assert (found["device"], found["emulated"]) == ("cpu", True)
     sent = sum(model["sent"] for model in found["models"].values())
     assert sent > 0
     for model in found["models"].values():
@@ -271,7 +278,7 @@ def test_the_command_prints_a_table(
     assert run_load(address, "--model", "double=100", "--seconds", "0.1") == 0
     out = capsys.readouterr().out
     assert "double" in out
-    assert "0.1 s on unknown" in out
+    assert "0.1 s on cpu" in out
 
 
 def test_a_trace_drives_the_command(
@@ -299,6 +306,7 @@ def test_a_trace_drives_the_command(
         (["--model", "double=1", "--deadline-ms", "-3"], ConfigError),
         (["--model", "double=1", "--arrivals", "sometimes"], ConfigError),
         (["--model", "none=1"], ModelNotFoundError),
+        (["--model", "early=1"], UnavailableError),
     ],
 )
 def test_wrong_options_are_one_line(

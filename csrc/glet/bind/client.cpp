@@ -142,7 +142,8 @@ void bind_client(py::module_& m) {
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,
            py::call_guard<py::gil_scoped_release>())
       .def("wait", wait, "request"_a)
-      .def("forget", &net::ClientLoop::forget, "request"_a, py::call_guard<py::gil_scoped_release>())
+      .def("forget", &net::ClientLoop::forget, "request"_a,
+           py::call_guard<py::gil_scoped_release>())
       .def("drain", &net::ClientLoop::drain)
       .def_property_readonly("completion_fd", &net::ClientLoop::completion_fd)
       .def("counts", counts)

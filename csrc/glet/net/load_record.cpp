@@ -42,7 +42,7 @@ void LoadCounters::note_error(const std::string& text) {
 
 LoadProgress LoadCounters::read() {
   const auto outcome = [this](exec::Outcome which) {
-    return outcomes_[static_cast<std::size_t>(which)].load(std::memory_order_relaxed);
+    return outcomes_[static_cast<std::size_t>(which)].load(std::memory_order_acquire);
   };
   LoadProgress progress;
   progress.ok = outcome(exec::Outcome::kOk);

@@ -71,9 +71,10 @@ class LoadCounters {
   using Counter = std::atomic<std::uint64_t>;
   using Histogram = std::array<std::uint64_t, kBuckets>;
 
-  // One writer, so a load and a store do; no locked instruction.
+  // One writer, so a load and a store do; no locked instruction. Released, so that whoever sees an
+  // answer counted also sees its request counted.
   static void add(Counter& counter, std::uint64_t count) {
-    counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    counter.store(counter.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
   static double quantile_ms(const Histogram& histogram, double quantile);
 

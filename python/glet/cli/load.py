@@ -15,7 +15,7 @@ from glet.cli.generate import Generated, ModelLoad, Sample, generate
 from glet.cli.table import report_table
 from glet.client import Client
 from glet.clock import Clock, SystemClock
-from glet.errors import ConfigError, ModelNotFoundError, WireError
+from glet.errors import ConfigError, ModelNotFoundError, UnavailableError, WireError
 from glet.observe.report import records_csv, report
 from glet.serve.repository import Repository, read_samples
 from glet.workload.arrivals import Arrivals, parse_arrivals
@@ -100,18 +100,29 @@ def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         for name, rate in rates.items()
     ]
     done = generate(args.address, loads, args.seconds, clock, console)
-    models = [each.loaded() for each in loads]
-    found = report(
-        done.records,
-        models,
-        done.seconds,
-        device=str(stats.get("device", "unknown")),
-        emulated=bool(stats.get("emulated", False)),
-    )
+    found = report_of(done, loads, served, stats)
     if args.csv:
-        write_csv(args.csv, records_csv(done.records, models))
+        write_csv(args.csv, records_csv(done.records, [each.loaded() for each in loads]))
     warn(found, done, console)
-    if args.json:
+    return show(found, as_json=args.json)
+
+
+def report_of(
+    done: Generated, loads: Sequence[ModelLoad], served: Mapping[str, Any], stats: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The report of a run, with the device that the frontend speaks of."""
+    return report(
+        done.records,
+        [each.loaded() for each in loads],
+        done.seconds,
+        device=device_of(stats),
+        emulated=any(bool(served[each.name].get("emulated")) for each in loads),
+    )
+
+
+def show(found: Mapping[str, Any], *, as_json: bool) -> int:
+    """Prints a report; the exit code: 0 when every request was answered, else 1."""
+    if as_json:
         print(json.dumps(found))
     else:
         Console().print(report_table(found))
@@ -168,6 +179,9 @@ def model_load(
     deadline_ms, rng = options
     if name not in served:
         raise ModelNotFoundError(f"no model {name!r}; served are {', '.join(served) or 'none'}")
+    if not served[name].get("inputs"):
+        state = served[name].get("state", "not ready")
+        raise UnavailableError(f"model {name!r} is {state}: what it takes is not known yet")
     try:
         specs = [(str(n), str(d), [int(size) for size in s]) for n, d, s in served[name]["inputs"]]
         slo_ms = float(served[name]["slo_ms"])
@@ -199,6 +213,11 @@ def stored_samples(
     count = min(MAX_SAMPLES, len(next(iter(samples.inputs.values()))))
     rows = [[(n, array[i]) for n, array in samples.inputs.items()] for i in range(count)]
     return rows, samples.labels
+
+
+def device_of(stats: Mapping[str, Any]) -> str:
+    """The types of the devices behind a frontend."""
+    return ", ".join(sorted({str(b["type"]) for b in stats.get("backends", [])})) or "unknown"
 
 
 def write_csv(path: Path, text: str) -> None:

@@ -10,7 +10,10 @@ import glet
 from glet.errors import ConfigError, GletError
 
 COMMANDS = {
+    "demo": ("glet.cli.demo", "serve three sample models, send them real requests, report"),
     "up": ("glet.cli.up", "serve a model repository on this machine"),
+    "load": ("glet.cli.load", "send requests at given rates and report goodput"),
+    "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
 }
 """Subcommand -> its module and one line of help.
