@@ -6,7 +6,7 @@ from statistics import median
 
 from glet.clock import Clock
 
-MOST_REPEATS = 7
+MOST_REPEATS = 15
 WARM_UPS = 2
 
 Points = tuple[tuple[int, float], ...]
@@ -74,9 +74,10 @@ def _expected_s(points: list[tuple[int, float]], batch: int) -> float:
 
 
 def _never_decreasing(points: Points) -> Points:
-    slowest_ms = 0.0
-    rising = []
-    for batch, latency_ms in points:
-        slowest_ms = max(slowest_ms, latency_ms)
-        rising.append((batch, slowest_ms))
-    return tuple(rising)
+    # Disturbances only ever add time, and a smaller batch cannot take longer than a larger one.
+    quickest_ms = float("inf")
+    falling = []
+    for batch, latency_ms in reversed(points):
+        quickest_ms = min(quickest_ms, latency_ms)
+        falling.append((batch, quickest_ms))
+    return tuple(reversed(falling))

@@ -30,7 +30,9 @@ class StatusPipe:
 
     def tell(self, event: Event) -> None:
         """Never raises: a parent that does not listen is no reason to stop."""
-        level = logging.INFO if event.event in ("progress", "serving") else logging.ERROR
+        is_good = event.event in ("progress", "serving")
+        # With somebody at the other end of the pipe, an error is theirs to show.
+        level = logging.INFO if is_good or self._descriptor is not None else logging.ERROR
         logger.log(level, "%s", event.message)
         if self._descriptor is None:
             return
