@@ -1,4 +1,5 @@
-// The parsers that read what peers send: exact on good bytes, WireError and nothing else on bad ones.
+// The parsers that read what peers send: exact on good bytes, WireError and nothing else on bad
+// ones.
 #include <doctest/doctest.h>
 
 #include <cstring>
@@ -22,8 +23,8 @@ std::span<const std::byte> as_bytes(const std::string& text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
-const std::vector<TensorSpec> kSpecs = {
-    {"image", DType::kFloat32, {3, 224, 224}}, {"ids", DType::kInt64, {}}};
+const std::vector<TensorSpec> kSpecs = {{"image", DType::kFloat32, {3, 224, 224}},
+                                        {"ids", DType::kInt64, {}}};
 
 }  // namespace
 
@@ -54,8 +55,9 @@ TEST_CASE("strings and numbers come back as written, around the width boundaries
 }
 
 TEST_CASE("a length that is not there is refused before it is used") {
-  for (const std::string bytes : {std::string("\xdb\xff\xff\xff\xff", 5), std::string("\xdf\xff\xff\xff\xff", 5),
-                                  std::string("\xdd\xff\xff\xff\xff", 5), std::string("\xc6\xff\xff\xff\xff", 5)}) {
+  for (const std::string bytes :
+       {std::string("\xdb\xff\xff\xff\xff", 5), std::string("\xdf\xff\xff\xff\xff", 5),
+        std::string("\xdd\xff\xff\xff\xff", 5), std::string("\xc6\xff\xff\xff\xff", 5)}) {
     MsgpackReader reader(as_bytes(bytes));
     CHECK_THROWS_AS(reader.skip(), WireError);
   }

@@ -10,7 +10,7 @@
 namespace glet::net {
 namespace {
 
-constexpr int kBurst = 256;       // messages handed to the engine in one call
+constexpr int kBurst = 256;  // messages handed to the engine in one call
 constexpr long kTickMs = 1000;
 // Below this a copy into the frame is cheaper than a counted holder of the batch's memory.
 constexpr std::size_t kCopyBelow = 4096;
@@ -50,11 +50,11 @@ std::vector<Message> output_frames(const exec::Completion& completion) {
 }  // namespace
 
 ExecutorLoop::ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine)
-    : context_(libzmq_path),
-      socket_(context_, SocketType::kRouter),
-      engine_(engine) {}
+    : context_(libzmq_path), socket_(context_, SocketType::kRouter), engine_(engine) {}
 
-ExecutorLoop::~ExecutorLoop() { close(); }
+ExecutorLoop::~ExecutorLoop() {
+  close();
+}
 
 std::string ExecutorLoop::bind(const std::string& endpoint) {
   const std::lock_guard lock(lifecycle_mutex_);

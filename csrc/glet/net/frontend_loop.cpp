@@ -15,8 +15,7 @@ constexpr long kTickMs = 50;
 
 }  // namespace
 
-FrontendLoop::FrontendLoop(const std::string& libzmq_path)
-    : core_(libzmq_path) {
+FrontendLoop::FrontendLoop(const std::string& libzmq_path) : core_(libzmq_path) {
   core_.on_control = [this](ControlRequest request) {
     {
       const std::lock_guard lock(control_mutex_);
@@ -33,7 +32,9 @@ FrontendLoop::FrontendLoop(const std::string& libzmq_path)
   };
 }
 
-FrontendLoop::~FrontendLoop() { close(); }
+FrontendLoop::~FrontendLoop() {
+  close();
+}
 
 std::string FrontendLoop::bind(const std::string& endpoint) {
   const std::lock_guard lock(lifecycle_mutex_);

@@ -29,9 +29,8 @@ std::uint64_t MsgpackReader::take_big_endian(int bytes) {
 
 std::size_t MsgpackReader::checked(std::uint64_t length) {
   if (length > bytes_.size() - position_) {
-    throw WireError(
-        "malformed msgpack header: a value claims " + std::to_string(length) + " bytes, " +
-        std::to_string(bytes_.size() - position_) + " are left");
+    throw WireError("malformed msgpack header: a value claims " + std::to_string(length) +
+                    " bytes, " + std::to_string(bytes_.size() - position_) + " are left");
   }
   return static_cast<std::size_t>(length);
 }
@@ -73,19 +72,27 @@ std::int64_t MsgpackReader::integer() {
   if (code <= 0x7f) return code;
   if (code >= 0xe0) return static_cast<std::int8_t>(code);
   switch (code) {
-    case 0xcc: return static_cast<std::int64_t>(take_big_endian(1));
-    case 0xcd: return static_cast<std::int64_t>(take_big_endian(2));
-    case 0xce: return static_cast<std::int64_t>(take_big_endian(4));
+    case 0xcc:
+      return static_cast<std::int64_t>(take_big_endian(1));
+    case 0xcd:
+      return static_cast<std::int64_t>(take_big_endian(2));
+    case 0xce:
+      return static_cast<std::int64_t>(take_big_endian(4));
     case 0xcf: {
       const std::uint64_t value = take_big_endian(8);
       if (value > static_cast<std::uint64_t>(INT64_MAX)) fail("an integer below 2^63");
       return static_cast<std::int64_t>(value);
     }
-    case 0xd0: return static_cast<std::int8_t>(take_big_endian(1));
-    case 0xd1: return static_cast<std::int16_t>(take_big_endian(2));
-    case 0xd2: return static_cast<std::int32_t>(take_big_endian(4));
-    case 0xd3: return static_cast<std::int64_t>(take_big_endian(8));
-    default: fail("an integer");
+    case 0xd0:
+      return static_cast<std::int8_t>(take_big_endian(1));
+    case 0xd1:
+      return static_cast<std::int16_t>(take_big_endian(2));
+    case 0xd2:
+      return static_cast<std::int32_t>(take_big_endian(4));
+    case 0xd3:
+      return static_cast<std::int64_t>(take_big_endian(8));
+    default:
+      fail("an integer");
   }
 }
 
@@ -133,23 +140,51 @@ void MsgpackReader::skip_value(int depth) {
   }
   const auto skip_bytes = [this](std::uint64_t length) { position_ += checked(length); };
   switch (code) {
-    case 0xc4: case 0xd9: return skip_bytes(take_big_endian(1));
-    case 0xc5: case 0xda: return skip_bytes(take_big_endian(2));
-    case 0xc6: case 0xdb: return skip_bytes(take_big_endian(4));
-    case 0xc7: return skip_bytes(1 + take_big_endian(1));
-    case 0xc8: return skip_bytes(1 + take_big_endian(2));
-    case 0xc9: return skip_bytes(1 + take_big_endian(4));
-    case 0xca: case 0xce: case 0xd2: return skip_bytes(4);
-    case 0xcb: case 0xcf: case 0xd3: return skip_bytes(8);
-    case 0xcc: case 0xd0: return skip_bytes(1);
-    case 0xcd: case 0xd1: return skip_bytes(2);
-    case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8:
+    case 0xc4:
+    case 0xd9:
+      return skip_bytes(take_big_endian(1));
+    case 0xc5:
+    case 0xda:
+      return skip_bytes(take_big_endian(2));
+    case 0xc6:
+    case 0xdb:
+      return skip_bytes(take_big_endian(4));
+    case 0xc7:
+      return skip_bytes(1 + take_big_endian(1));
+    case 0xc8:
+      return skip_bytes(1 + take_big_endian(2));
+    case 0xc9:
+      return skip_bytes(1 + take_big_endian(4));
+    case 0xca:
+    case 0xce:
+    case 0xd2:
+      return skip_bytes(4);
+    case 0xcb:
+    case 0xcf:
+    case 0xd3:
+      return skip_bytes(8);
+    case 0xcc:
+    case 0xd0:
+      return skip_bytes(1);
+    case 0xcd:
+    case 0xd1:
+      return skip_bytes(2);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8:
       return skip_bytes(std::uint64_t{1} + (std::uint64_t{1} << (code - 0xd4)));
-    case 0xdc: return skip_items(take_big_endian(2), depth + 1);
-    case 0xdd: return skip_items(take_big_endian(4), depth + 1);
-    case 0xde: return skip_items(2 * take_big_endian(2), depth + 1);
-    case 0xdf: return skip_items(2 * take_big_endian(4), depth + 1);
-    default: fail("a value");
+    case 0xdc:
+      return skip_items(take_big_endian(2), depth + 1);
+    case 0xdd:
+      return skip_items(take_big_endian(4), depth + 1);
+    case 0xde:
+      return skip_items(2 * take_big_endian(2), depth + 1);
+    case 0xdf:
+      return skip_items(2 * take_big_endian(4), depth + 1);
+    default:
+      fail("a value");
   }
 }
 
@@ -197,8 +232,12 @@ void MsgpackWriter::integer(std::int64_t value) {
   head(0xd3, static_cast<std::uint64_t>(value), 8);
 }
 
-void MsgpackWriter::number(double value) { head(0xcb, std::bit_cast<std::uint64_t>(value), 8); }
+void MsgpackWriter::number(double value) {
+  head(0xcb, std::bit_cast<std::uint64_t>(value), 8);
+}
 
-void MsgpackWriter::nil() { head(0xc0, 0, 0); }
+void MsgpackWriter::nil() {
+  head(0xc0, 0, 0);
+}
 
 }  // namespace glet::net

@@ -23,7 +23,9 @@ Nanos milliseconds(MsgpackReader& reader) {
   return Nanos(static_cast<std::int64_t>(value * kNanosPerMilli));
 }
 
-double to_milliseconds(Nanos time) { return static_cast<double>(time.count()) / kNanosPerMilli; }
+double to_milliseconds(Nanos time) {
+  return static_cast<double>(time.count()) / kNanosPerMilli;
+}
 
 // Reads a whole frame as one map; `field(key, reader)` reads the value or skips it.
 template <typename F>
@@ -60,7 +62,8 @@ ClientHeader read_client_header(std::span<const std::byte> frame) {
       reader.skip();
     }
   });
-  if (header.op.empty()) throw WireError("the header has no `op`; valid: hello, infer, models, stats");
+  if (header.op.empty())
+    throw WireError("the header has no `op`; valid: hello, infer, models, stats");
   return header;
 }
 
@@ -114,9 +117,8 @@ std::string encode_hello(std::string_view role) {
   return out;
 }
 
-std::string encode_infer(
-    std::int64_t id, std::string_view model, std::string_view encoded_inputs,
-    std::optional<double> deadline_ms) {
+std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
+                         std::optional<double> deadline_ms) {
   std::string out;
   MsgpackWriter writer(out);
   writer.map(deadline_ms ? 5 : 4);
@@ -135,8 +137,8 @@ std::string encode_infer(
   return out;
 }
 
-void encode_result(
-    std::int64_t id, std::string_view encoded_outputs, const ResultTimes& times, std::string& out) {
+void encode_result(std::int64_t id, std::string_view encoded_outputs, const ResultTimes& times,
+                   std::string& out) {
   out.clear();
   MsgpackWriter writer(out);
   writer.map(7);
@@ -156,8 +158,8 @@ void encode_result(
   writer.number(to_milliseconds(times.executed));
 }
 
-std::string encode_error(
-    std::optional<std::int64_t> id, std::string_view code, std::string_view message) {
+std::string encode_error(std::optional<std::int64_t> id, std::string_view code,
+                         std::string_view message) {
   std::string out;
   MsgpackWriter writer(out);
   writer.map(4);
@@ -210,12 +212,18 @@ ServerHeader read_server_header(std::span<const std::byte> frame) {
 
 std::string_view outcome_code(exec::Outcome outcome) {
   switch (outcome) {
-    case exec::Outcome::kOk: return "ok";
-    case exec::Outcome::kLate: return "late";
-    case exec::Outcome::kFull: return "full";
-    case exec::Outcome::kFailed: return "failed";
-    case exec::Outcome::kUnavailable: return "unavailable";
-    case exec::Outcome::kInvalid: return "invalid_input";
+    case exec::Outcome::kOk:
+      return "ok";
+    case exec::Outcome::kLate:
+      return "late";
+    case exec::Outcome::kFull:
+      return "full";
+    case exec::Outcome::kFailed:
+      return "failed";
+    case exec::Outcome::kUnavailable:
+      return "unavailable";
+    case exec::Outcome::kInvalid:
+      return "invalid_input";
   }
   return "failed";
 }

@@ -42,9 +42,8 @@ std::string encode_specs(const std::vector<exec::TensorSpec>& specs);
 std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
 
 std::string encode_hello(std::string_view role);
-std::string encode_infer(
-    std::int64_t id, std::string_view model, std::string_view encoded_inputs,
-    std::optional<double> deadline_ms);
+std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
+                         std::optional<double> deadline_ms);
 
 struct ResultTimes {
   int batch = 0;
@@ -54,11 +53,11 @@ struct ResultTimes {
 };
 
 // Writes into `out` (cleared first), so that a loop reuses one buffer.
-void encode_result(
-    std::int64_t id, std::string_view encoded_outputs, const ResultTimes& times, std::string& out);
+void encode_result(std::int64_t id, std::string_view encoded_outputs, const ResultTimes& times,
+                   std::string& out);
 // `id` is nil on the wire when the request's own could not be read.
-std::string encode_error(
-    std::optional<std::int64_t> id, std::string_view code, std::string_view message);
+std::string encode_error(std::optional<std::int64_t> id, std::string_view code,
+                         std::string_view message);
 
 // A header from the frontend, as a client reads it.
 struct ServerHeader {
@@ -90,6 +89,12 @@ struct DataHello {
   char magic[4] = {'G', 'L', 'E', 'T'};
 };
 static_assert(sizeof(DataHello) == 8);
+
+inline DataHello hello_of_frontend() {
+  DataHello hello;
+  hello.role = 1;
+  return hello;
+}
 
 struct DataRequest {
   DataKind kind = DataKind::kRequest;

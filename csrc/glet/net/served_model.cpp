@@ -48,23 +48,23 @@ ServedModel::ServedModel(std::string name, exec::Signature signature, double slo
   }
 }
 
-std::optional<std::string> ServedModel::refuse(
-    const ClientHeader& header, std::vector<Message>& frames) const {
+std::optional<std::string> ServedModel::refuse(const ClientHeader& header,
+                                               std::vector<Message>& frames) const {
   if (header.inputs.empty()) {
     return "model '" + name_ + "': the header has no `inputs`; expected " +
            list_names(signature_.inputs);
   }
-  const bool usual = header.inputs.size() == encoded_inputs_.size() &&
-                     std::memcmp(header.inputs.data(), encoded_inputs_.data(),
-                                 encoded_inputs_.size()) == 0;
+  const bool usual =
+      header.inputs.size() == encoded_inputs_.size() &&
+      std::memcmp(header.inputs.data(), encoded_inputs_.data(), encoded_inputs_.size()) == 0;
   if (!usual) {
     if (auto reason = refuse_claims(header.inputs, frames)) return reason;
   }
   return refuse_sizes(frames);
 }
 
-std::optional<std::string> ServedModel::refuse_claims(
-    std::span<const std::byte> inputs, std::vector<Message>& frames) const {
+std::optional<std::string> ServedModel::refuse_claims(std::span<const std::byte> inputs,
+                                                      std::vector<Message>& frames) const {
   std::vector<exec::TensorSpec> claims;
   try {
     claims = decode_specs(inputs);
@@ -74,9 +74,8 @@ std::optional<std::string> ServedModel::refuse_claims(
   const auto& wanted = signature_.inputs;
   std::vector<std::size_t> place(wanted.size(), claims.size());
   for (std::size_t c = 0; c < claims.size(); ++c) {
-    const auto found = std::find_if(wanted.begin(), wanted.end(), [&](const auto& spec) {
-      return spec.name == claims[c].name;
-    });
+    const auto found = std::find_if(wanted.begin(), wanted.end(),
+                                    [&](const auto& spec) { return spec.name == claims[c].name; });
     if (found == wanted.end()) {
       return "model '" + name_ + "' has no input " + quoted(claims[c].name) + "; expected " +
              list_names(wanted);
@@ -131,8 +130,8 @@ std::optional<std::string> ServedModel::refuse_outputs(std::span<const Message> 
          " tensors that do not fit " + list_names(wanted);
 }
 
-std::optional<std::string> nearest_name(
-    std::string_view wanted, const std::vector<std::string>& names) {
+std::optional<std::string> nearest_name(std::string_view wanted,
+                                        const std::vector<std::string>& names) {
   constexpr std::size_t kLongest = 128;  // the distance is quadratic, and the name is a peer's
   if (wanted.size() > kLongest) return std::nullopt;
   std::optional<std::string> best;

@@ -26,14 +26,13 @@ class ServedModel {
 
   // Nothing when the request is good; `frames` is then in signature order. Otherwise one line that
   // says which input, what it is and what it should be.
-  std::optional<std::string> refuse(
-      const ClientHeader& header, std::vector<Message>& frames) const;
+  std::optional<std::string> refuse(const ClientHeader& header, std::vector<Message>& frames) const;
   // The same for the outputs that an executor sent.
   std::optional<std::string> refuse_outputs(std::span<const Message> frames) const;
 
  private:
-  std::optional<std::string> refuse_claims(
-      std::span<const std::byte> inputs, std::vector<Message>& frames) const;
+  std::optional<std::string> refuse_claims(std::span<const std::byte> inputs,
+                                           std::vector<Message>& frames) const;
   std::optional<std::string> refuse_sizes(std::span<const Message> frames) const;
 
   std::string name_;
@@ -44,7 +43,7 @@ class ServedModel {
 };
 
 // The name among `names` that is nearest to a misspelt one, or nothing when none is near.
-std::optional<std::string> nearest_name(
-    std::string_view wanted, const std::vector<std::string>& names);
+std::optional<std::string> nearest_name(std::string_view wanted,
+                                        const std::vector<std::string>& names);
 
 }  // namespace glet::net

@@ -106,7 +106,9 @@ ZmqApi open_library(const std::string& path) {
   return api;
 }
 
-std::string last_error() { return zmq_api().strerror_(zmq_api().errno_()); }
+std::string last_error() {
+  return zmq_api().strerror_(zmq_api().errno_());
+}
 
 template <typename T>
 void set_option(void* socket, int option, T value) {
@@ -133,7 +135,9 @@ const ZmqApi& zmq_api() {
   return *loaded;
 }
 
-Message::Message() noexcept { loaded->msg_init(storage_); }
+Message::Message() noexcept {
+  loaded->msg_init(storage_);
+}
 
 Message::Message(std::size_t bytes) {
   if (zmq_api().msg_init_size(storage_, bytes) != 0) {
@@ -152,9 +156,8 @@ Message Message::borrowed(std::span<const std::byte> data, std::shared_ptr<const
   };
   Message message;
   // libzmq wants void* but never writes to a frame that is sent.
-  if (zmq_api().msg_init_data(
-          message.storage_, const_cast<std::byte*>(data.data()), data.size(), release,
-          holder.get()) != 0) {
+  if (zmq_api().msg_init_data(message.storage_, const_cast<std::byte*>(data.data()), data.size(),
+                              release, holder.get()) != 0) {
     throw DeviceError("[Message.borrowed] no memory for a frame");
   }
   static_cast<void>(holder.release());
@@ -170,7 +173,9 @@ Message& Message::operator=(Message&& other) noexcept {
   return *this;
 }
 
-Message::~Message() { loaded->msg_close(storage_); }
+Message::~Message() {
+  loaded->msg_close(storage_);
+}
 
 Message Message::share() const {
   Message other;
@@ -178,12 +183,18 @@ Message Message::share() const {
   return other;
 }
 
-std::byte* Message::data() noexcept { return static_cast<std::byte*>(loaded->msg_data(raw())); }
+std::byte* Message::data() noexcept {
+  return static_cast<std::byte*>(loaded->msg_data(raw()));
+}
 const std::byte* Message::data() const noexcept {
   return static_cast<const std::byte*>(loaded->msg_data(raw()));
 }
-std::size_t Message::size() const noexcept { return loaded->msg_size(raw()); }
-bool Message::more() const noexcept { return loaded->msg_more(raw()) != 0; }
+std::size_t Message::size() const noexcept {
+  return loaded->msg_size(raw());
+}
+bool Message::more() const noexcept {
+  return loaded->msg_more(raw()) != 0;
+}
 
 Context::Context() : context_(zmq_api().ctx_new()) {
   if (context_ == nullptr) throw DeviceError("[Context] zmq_ctx_new: " + last_error());
@@ -214,13 +225,14 @@ Socket::Socket(const Context& context, SocketType type, const SocketOptions& opt
   if (options.mandatory) set_option(socket_, kOptRouterMandatory, 1);
 }
 
-Socket::~Socket() { zmq_api().close(socket_); }
+Socket::~Socket() {
+  zmq_api().close(socket_);
+}
 
 std::string Socket::bind(const std::string& endpoint) {
   if (zmq_api().bind(socket_, endpoint.c_str()) != 0) {
-    throw ConfigError(
-        "cannot listen on " + endpoint + ": " + last_error() +
-        "; valid are tcp://ADDRESS:PORT with a free port, or ipc://PATH");
+    throw ConfigError("cannot listen on " + endpoint + ": " + last_error() +
+                      "; valid are tcp://ADDRESS:PORT with a free port, or ipc://PATH");
   }
   char buffer[512] = {};
   std::size_t size = sizeof buffer;
@@ -230,9 +242,8 @@ std::string Socket::bind(const std::string& endpoint) {
 
 void Socket::connect(const std::string& endpoint) {
   if (zmq_api().connect(socket_, endpoint.c_str()) != 0) {
-    throw ConfigError(
-        "cannot connect to " + endpoint + ": " + last_error() +
-        "; valid are tcp://ADDRESS:PORT or ipc://PATH");
+    throw ConfigError("cannot connect to " + endpoint + ": " + last_error() +
+                      "; valid are tcp://ADDRESS:PORT or ipc://PATH");
   }
 }
 

@@ -41,9 +41,7 @@ class Message {
   const std::byte* data() const noexcept;
   std::size_t size() const noexcept;
   std::span<const std::byte> bytes() const noexcept { return {data(), size()}; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(data()), size()};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data()), size()}; }
   // True when another frame of the same message follows (after Socket::receive).
   bool more() const noexcept;
 
@@ -70,10 +68,10 @@ class Context {
 };
 
 struct SocketOptions {
-  int high_water_mark = 100'000;              // messages queued per peer, each way
-  std::int64_t max_frame_bytes = 256 << 20;   // a larger claim closes the connection
-  bool mandatory = false;                     // ROUTER: sending to a gone peer is said
-  bool immediate = false;                     // DEALER: queue only on completed connections
+  int high_water_mark = 100'000;             // messages queued per peer, each way
+  std::int64_t max_frame_bytes = 256 << 20;  // a larger claim closes the connection
+  bool mandatory = false;                    // ROUTER: sending to a gone peer is said
+  bool immediate = false;                    // DEALER: queue only on completed connections
 };
 
 // A socket with one owner thread. LINGER is 0; transport-level heartbeats are on, so that a cut
