@@ -35,7 +35,8 @@ def test_there_is_something_to_check() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_file_is_short_and_named_for_what_it_holds(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+    is_listing = path.suffix == ".pyi"  # signatures, looked up and not read through
+    assert is_listing or len(path.read_text().splitlines()) <= 400
     assert path.stem not in NAMELESS
 
 
