@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def emit(bench: str, params: dict[str, Any], **figures: Any) -> None:
     """Prints a result; floats are rounded to four digits."""
     line = {"bench": bench, "params": params} | {k: rounded(v) for k, v in figures.items()}
-    print(json.dumps(line | {"commit": commit(), "cores": os.cpu_count(), "cpu": cpu()}), flush=True)
+    print(
+        json.dumps(line | {"commit": commit(), "cores": os.cpu_count(), "cpu": cpu()}), flush=True
+    )
 
 
 def rounded(value: Any) -> Any:
@@ -24,7 +26,10 @@ def rounded(value: Any) -> Any:
 
 def commit() -> str:
     run = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return run.stdout.strip() or "unknown"
 
