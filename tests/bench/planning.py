@@ -1,6 +1,7 @@
 """p99 of the 16-float echo with and without a process that plans beside it.
 
-The planner is a pure-Python loop at the same priority; it shares the machine, not the GIL.
+The planner is a pure-Python loop; it shares the machine, not the GIL. At the same priority as the
+daemons (nice 0) and at a lower one (nice 10).
 """
 
 import argparse
@@ -8,18 +9,25 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from result import emit
 from rig import SHARE_PCT, Poisson, answered_ok, latencies_ms, load_average, open_loop, serve
 
-PLAN = "x = 1\nwhile True:\n    x = x * 31 % 1000003"
+PLAN = """
+import os, sys
+os.nice(int(sys.argv[1]))
+x = 1
+while True:
+    x = x * 31 % 1000003
+"""
+PLANNERS: dict[str, int | None] = {"none": None, "nice 0": 0, "nice 10": 10}
 
 
 @contextmanager
-def planning() -> Iterator[None]:
-    planner = subprocess.Popen([sys.executable, "-c", PLAN])
+def planning(nice: int) -> Iterator[None]:
+    planner = subprocess.Popen([sys.executable, "-c", PLAN, str(nice)])
     try:
         yield
     finally:
@@ -41,26 +49,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rps", type=float, default=2000.0)
     args = parser.parse_args()
-    without, beside = [], []
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in PLANNERS}
     with serve("echo") as served:
         for seed in range(args.rounds):
-            load = Poisson(args.rps, args.seconds, seed)
-            without.append(quantiles(served.endpoint, load))
-            with planning():
-                beside.append(quantiles(served.endpoint, load))
-    figures = {}
-    for key in ("p50_ms", "p99_ms"):
-        figures[f"{key}_without"] = statistics.median(one[key] for one in without)
-        figures[f"{key}_planning"] = statistics.median(one[key] for one in beside)
-        figures[f"{key}_ratio"] = statistics.median(
-            two[key] / one[key] for one, two in zip(without, beside, strict=True)
+            for name, nice in PLANNERS.items():
+                with nullcontext() if nice is None else planning(nice):
+                    load = Poisson(args.rps, args.seconds, seed)
+                    found[name].append(quantiles(served.endpoint, load))
+    for name, runs in found.items():
+        figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        figures["p99_ratio"] = statistics.median(
+            run["p99_ms"] / without["p99_ms"]
+            for run, without in zip(runs, found["none"], strict=True)
         )
-    emit(
-        "planning",
-        {"rps": args.rps, "rounds": args.rounds, "seconds": args.seconds, "share_pct": SHARE_PCT},
-        **figures,
-        load=load_average(),
-    )
+        emit(
+            "planning",
+            {
+                "planner": name,
+                "rps": args.rps,
+                "rounds": args.rounds,
+                "seconds": args.seconds,
+                "share_pct": SHARE_PCT,
+            },
+            **figures,
+            load=load_average(),
+        )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ SCRIPTS = (
     "cpu_profile",
 )
 HAVE_NO_LENGTH = ("idle_memory",)
-QUICK = ("--seconds", "0.5", "--rounds", "1")
 
 Line = dict[str, Any]
 
@@ -53,10 +52,10 @@ def core_null() -> list[Line]:
     return lines
 
 
-def script(name: str, quick: bool) -> list[Line]:
+def script(name: str, options: list[str]) -> list[Line]:
     command = [sys.executable, str(HERE / f"{name}.py")]
-    if quick and name not in HAVE_NO_LENGTH:
-        command += QUICK
+    if name not in HAVE_NO_LENGTH:
+        command += options
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -86,13 +85,13 @@ def write_readme(text: str) -> None:
     README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
-def measure(names: list[str], quick: bool) -> None:
+def measure(names: list[str], options: list[str]) -> None:
     """Keeps the lines of what is not measured now."""
     BUILD.mkdir(parents=True, exist_ok=True)
     kept = [line for line in stored() if line["bench"] not in names]
     for name in names:
         start = time.monotonic()
-        kept += core_null() if name == CORE_NULL else script(name, quick)
+        kept += core_null() if name == CORE_NULL else script(name, options)
         RESULTS.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
 
@@ -109,7 +108,8 @@ def main() -> None:
     )
     choices = (CORE_NULL, *SCRIPTS)
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"of: {', '.join(choices)}")
-    parser.add_argument("--quick", action="store_true", help="half a second and one round of each")
+    parser.add_argument("--seconds", type=float, help="of each run (default: the script's)")
+    parser.add_argument("--rounds", type=int, help="default: the script's")
     parser.add_argument("--markdown", action="store_true", help="write the tables to README.md")
     parser.add_argument("--only-tables", action="store_true", help="of the last run")
     args = parser.parse_args()
@@ -117,7 +117,9 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(choices)}")
     if not args.only_tables:
-        measure(args.only or list(choices), args.quick)
+        given = {"--seconds": args.seconds, "--rounds": args.rounds}
+        options = [text for key, value in given.items() if value for text in (key, str(value))]
+        measure(args.only or list(choices), options)
     lines = stored()
     if not lines:
         parser.error("nothing has been measured yet")

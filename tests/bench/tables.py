@@ -55,8 +55,11 @@ ASKED: list[tuple[str, str, str, dict[str, Any], str, str]] = [
         for side in ("raw", "native", "async")
         for in_flight in (1, 16, 64, 256)
     ),
-    ("p99 while another process plans", "<= 1.2x of p99 without", "planning", {}, "p99_ms_ratio",
-     "x"),
+    *(
+        (f"p99 while another process computes, {nice}", "<= 1.2x of p99 without", "planning",
+         {"planner": nice}, "p99_ratio", "x")
+        for nice in ("nice 0", "nice 10")
+    ),
     ("frontend and wire at half load, mlp", "<= 1 ms median", "added_latency", {"model": "mlp"},
      "added_p50_ms", " ms"),
     ("frontend and wire at half load, echo", "<= 1 ms median", "added_latency", {"model": "echo"},
