@@ -10,6 +10,7 @@ import statistics
 import numpy as np
 from result import emit
 from rig import (
+    DEADLINE_MS,
     SHARE_PCT,
     Poisson,
     answered_ok,
@@ -22,7 +23,6 @@ from rig import (
 
 IN_FLIGHT = {"mlp": 16, "echo": 64}
 LOAD = 0.5
-DEADLINE_MS = 1000.0
 
 
 def added_ms(endpoint: str, model: str, load: Poisson) -> dict[str, float]:

@@ -41,7 +41,8 @@ def core_null() -> list[Line]:
     for command in (configure, ["cmake", "--build", str(build), "--target", CORE_NULL, "-j2"]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
-            sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
+            print(done.stdout, file=sys.stderr)
+            done.check_returncode()
     program = next(path for path in build.rglob(CORE_NULL) if path.is_file())
     done = subprocess.run([program], check=True, stdout=subprocess.PIPE, text=True)
     lines = []
@@ -63,7 +64,7 @@ def script(name: str, options: list[str]) -> list[Line]:
             print(text, end="", flush=True)
             lines.append(json.loads(text))
     if running.returncode:
-        sys.exit(f"{name}.py ended with exit code {running.returncode}")
+        raise subprocess.CalledProcessError(running.returncode, command)
     return lines
 
 
@@ -85,15 +86,22 @@ def write_readme(text: str) -> None:
     README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
-def measure(names: list[str], options: list[str]) -> None:
-    """Keeps the lines of what is not measured now."""
+def measure(names: list[str], options: list[str]) -> list[str]:
+    """Which failed. The lines of what is not measured now, or fails, stay as they were."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    kept = [line for line in stored() if line["bench"] not in names]
+    failed = []
     for name in names:
         start = time.monotonic()
-        kept += core_null() if name == CORE_NULL else script(name, options)
-        RESULTS.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        try:
+            lines = core_null() if name == CORE_NULL else script(name, options)
+        except subprocess.CalledProcessError as error:
+            print(f"{name} failed: {error}", file=sys.stderr)
+            failed.append(name)
+            continue
+        lines = [line for line in stored() if line["bench"] != name] + lines
+        RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
+    return failed
 
 
 def stored() -> list[Line]:
@@ -116,10 +124,11 @@ def main() -> None:
     unknown = set(args.only) - set(choices)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(choices)}")
+    failed = []
     if not args.only_tables:
         given = {"--seconds": args.seconds, "--rounds": args.rounds}
         options = [text for key, value in given.items() if value for text in (key, str(value))]
-        measure(args.only or list(choices), options)
+        failed = measure(args.only or list(choices), options)
     lines = stored()
     if not lines:
         parser.error("nothing has been measured yet")
@@ -128,6 +137,8 @@ def main() -> None:
     print(text)
     if args.markdown:
         write_readme(text)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
