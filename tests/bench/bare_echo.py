@@ -1,25 +1,68 @@
 """The yardstick: a one-hop ZeroMQ echo in plain Python, two processes, nothing else.
 
-`python tests/bench/bare_echo.py ENDPOINT` is the server; closed_loop() is the client, and also
-drives glet's own wire, so that both sides of the comparison pay for the same client.
+`python tests/bench/bare_echo.py ENDPOINT [short]` is the server; with `short` it answers a large
+request with one short frame. closed_loop() is the client, and also drives glet's own wire, so that
+both sides of the comparison pay for the same client.
 """
 
+import struct
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import msgpack
+import numpy as np
 import zmq
 
 Frames = list[bytes]
 
 
-def serve(endpoint: str) -> None:
+SHORT = bytes(16)
+
+
+def serve(endpoint: str, short: bool) -> None:
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
     socket.bind(endpoint)
     while True:
-        socket.send_multipart(socket.recv_multipart())
+        frames = socket.recv_multipart()
+        socket.send_multipart([*frames[:2], SHORT] if short else frames)
+
+
+@contextmanager
+def bare_echo(endpoint: str, short: bool = False) -> Iterator[None]:
+    """The server in a process of its own."""
+    command = [sys.executable, __file__, endpoint, *(["short"] if short else [])]
+    server = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def greeted(endpoint: str, hello: bytes) -> Iterator[zmq.Socket]:
+    """A client socket whose first message has been answered."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.rcvtimeo = 30_000
+        socket.connect(endpoint)
+        socket.send(hello)
+        socket.recv_multipart()
+        yield socket
+
+
+def infer_requests(model: str, tensor: np.ndarray) -> Callable[[int], Frames]:
+    """Requests of glet's wire: a header in which only the id changes, and the tensor."""
+    inputs = [["x", "float32", list(tensor.shape)]]
+    before = b"\x84" + msgpack.packb("op") + msgpack.packb("infer") + msgpack.packb("id") + b"\xcf"
+    after = b"".join(msgpack.packb(part) for part in ("model", model, "inputs", inputs))
+    pack, data = struct.Struct(">Q").pack, tensor.tobytes()
+    return lambda number: [before + pack(number) + after, data]
 
 
 def closed_loop(
@@ -52,4 +95,4 @@ def closed_loop(
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], short="short" in sys.argv[2:])

@@ -12,12 +12,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def emit(bench: str, params: dict[str, Any], **figures: Any) -> None:
-    """Prints a result; floats are rounded to four digits."""
+def emit(bench: str, params: dict[str, Any], **figures: Any) -> dict[str, Any]:
+    """Prints a result and returns it; floats are rounded to four digits."""
     line = {"bench": bench, "params": params} | {k: rounded(v) for k, v in figures.items()}
-    print(
-        json.dumps(line | {"commit": commit(), "cores": os.cpu_count(), "cpu": cpu()}), flush=True
-    )
+    line |= {"commit": commit(), "cores": os.cpu_count(), "cpu": cpu()}
+    print(json.dumps(line), flush=True)
+    return line
 
 
 def rounded(value: Any) -> Any:

@@ -1,0 +1,89 @@
+"""Results as tables, and beside what the architecture asks for."""
+
+from typing import Any
+
+CORE_NULL = "core_null"
+Line = dict[str, Any]
+OF_THE_MACHINE = ("bench", "params", "commit", "cores", "cpu")
+# Written once above the table, because they are the same in every row.
+SAME_IN_ALL = ("seconds", "rounds", "share_pct")
+
+
+def tables(lines: list[Line]) -> dict[str, str]:
+    """A Markdown table per benchmark."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(line["bench"], []).append(line)
+    return {bench: table(rows) for bench, rows in found.items()}
+
+
+def table(lines: list[Line]) -> str:
+    params = ordered(key for line in lines for key in line["params"] if key not in SAME_IN_ALL)
+    figures = ordered(key for line in lines for key in line if key not in OF_THE_MACHINE)
+    rows = [
+        [cell(line["params"].get(key)) for key in params] + [cell(line.get(key)) for key in figures]
+        for line in lines
+    ]
+    said = ", ".join(
+        f"{key} {lines[0]['params'][key]}" for key in SAME_IN_ALL if key in lines[0]["params"]
+    )
+    return (f"{said}\n\n" if said else "") + markdown([*params, *figures], rows)
+
+
+def targets(lines: list[Line]) -> str:
+    """What is asked for, and what was reached."""
+    rows = []
+    for what, reach, bench, params, figure, unit in ASKED:
+        for line in lines:
+            if line["bench"] == bench and params.items() <= line["params"].items():
+                rows.append([what, reach, f"{cell(line[figure])}{unit}"])
+    return markdown(["what", "reach", "reached"], rows)
+
+
+def echo_at(in_flight: int, side: str) -> dict[str, Any]:
+    return {"model": "echo", "transport": "tcp", "in_flight": in_flight, "side": side}
+
+
+ASKED: list[tuple[str, str, str, dict[str, Any], str, str]] = [
+    ("core: submit to completion", "median <= 20 us", CORE_NULL, {"result": "latency"},
+     "median_ns", " ns"),
+    ("core: one gpulet at batch 32", ">= 300,000 requests/s", CORE_NULL,
+     {"result": "throughput", "bursts_in_flight": 4}, "requests_per_s", " requests/s"),
+    *(
+        (f"end to end, 16 floats, {in_flight} in flight, {side} client",
+         ">= 0.4x of a bare echo", "end_to_end", echo_at(in_flight, side), "of_bare", "x")
+        for side in ("raw", "native", "async")
+        for in_flight in (1, 16, 64, 256)
+    ),
+    *(
+        (f"p99 while another process computes, {nice}", "<= 1.2x of p99 without", "planning",
+         {"planner": nice}, "p99_ratio", "x")
+        for nice in ("nice 0", "nice 10")
+    ),
+    ("frontend and wire at half load, mlp", "<= 1 ms median", "added_latency", {"model": "mlp"},
+     "added_p50_ms", " ms"),
+    ("frontend and wire at half load, echo", "<= 1 ms median", "added_latency", {"model": "echo"},
+     "added_p50_ms", " ms"),
+]  # fmt: skip
+
+
+def ordered(keys: Any) -> list[str]:
+    return list(dict.fromkeys(keys))
+
+
+def cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Columns as wide as their widest cell, so that it reads well as text too."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, ["-" * width for width in widths], *rows)
+    ]
+    return "\n".join(lines)
