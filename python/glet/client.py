@@ -5,7 +5,7 @@ broke is raised as UnavailableError, because nobody can say whether it ran.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from glet.config.load import nearest
 from glet.errors import (
     REQUEST_ERRORS,
     ArgumentError,
@@ -235,23 +236,17 @@ class Signatures:
                 (name, as_array(name, value, dtypes.get(name))) for name, value in inputs.items()
             ]
         if model not in self._inputs:
-            raise ModelNotFoundError(f"no model {model!r}; {list_of(self._inputs)}")
+            raise ModelNotFoundError(f"no model {model!r}; {nearest(model, self._inputs)}")
         if not specs:
             self.forget(model)
             raise UnavailableError(f"what model {model!r} takes is not known yet: it is not loaded")
         if len(specs) > 1:
-            names = [name for name, _ in specs]
+            names = ", ".join(name for name, _ in specs)
             raise InvalidInputError(
-                f"model {model!r} has {len(specs)} inputs; give a dict with {list_of(names)}"
+                f"model {model!r} has {len(specs)} inputs; give a dict with {names}"
             )
         ((name, dtype),) = specs
         return [(name, as_array(name, inputs, dtype))]
-
-
-def list_of(names: Iterable[str]) -> str:
-    """`valid are a, b`, or that there are none."""
-    text = ", ".join(names)
-    return f"valid are {text}" if text else "there are none"
 
 
 def as_array(name: str, value: Any, dtype: str | None) -> Array:

@@ -1,12 +1,21 @@
-"""A frontend that follows the wire README with pyzmq and msgpack alone, or breaks its rules."""
+"""A frontend that follows the wire README with pyzmq and msgpack alone, or breaks its rules.
 
+And `glet` as a process, which may leave nothing behind.
+"""
+
+import os
 import queue
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
+import psutil
 import pytest
 import zmq
 
@@ -128,3 +137,53 @@ def fake_frontend() -> Iterator[Callable[..., FakeFrontend]]:
     yield make
     for frontend in made:
         frontend.close()
+
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+MARK = "GLET_TEST_COMMAND"
+
+
+@pytest.fixture
+def glet_environment() -> dict[str, str]:
+    """The environment of a `glet` that is started in another folder."""
+    return environment()
+
+
+@pytest.fixture
+def glet(tmp_path: Path) -> Command:
+    """Runs `glet ARGUMENTS` in `tmp_path` to its end; fails when a process of it outlives it."""
+
+    def run(*arguments: str, limit_s: float = 60.0) -> "subprocess.CompletedProcess[str]":
+        mark = uuid.uuid4().hex
+        done = subprocess.run(
+            [sys.executable, "-m", "glet.cli.main", *arguments],
+            env=environment() | {MARK: mark},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+        )
+        assert descendants(mark) == []
+        return done
+
+    return run
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, good for any working folder."""
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.environ | (
+        {"PYTHONPATH": os.pathsep.join(paths)} if "PYTHONPATH" in os.environ else {}
+    )
+
+
+def descendants(mark: str) -> list[str]:
+    """The command lines of all processes that inherited the mark."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found

@@ -80,9 +80,9 @@ def test_lists_take_the_dtype_of_the_model_and_arrays_keep_theirs(fake_frontend:
             client.infer("double", ["a", "b", "c", "d"])
         with pytest.raises(InvalidInputError, match="complex64"):
             client.infer("double", X.astype(np.complex64))
-        with pytest.raises(InvalidInputError, match="valid are a, b"):
+        with pytest.raises(InvalidInputError, match="give a dict with a, b"):
             client.infer("pair", X)
-        with pytest.raises(ModelNotFoundError, match="valid are double, pair"):
+        with pytest.raises(ModelNotFoundError, match="valid are double, early, pair"):
             client.infer("none", X)
         with pytest.raises(UnavailableError, match="not loaded"):
             client.infer("early", X)

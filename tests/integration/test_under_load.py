@@ -45,9 +45,7 @@ def config(tmp_path: Path) -> ClusterConfig:
         (tmp_path / "models" / name / "model.toml").write_text(MODEL_TOML)
         (tmp_path / "models" / name / "model.py").write_text("def infer(x):\n    return x\n")
     profile = tmp_path / "latency.csv"
-    profile.write_text(
-        "".join(f"{n},50,1,{BATCH_MS / 2}\n{n},50,8,{BATCH_MS}\n" for n in NAMES)
-    )
+    profile.write_text("".join(f"{n},50,1,{BATCH_MS / 2}\n{n},50,8,{BATCH_MS}\n" for n in NAMES))
     return ClusterConfig(
         listen="tcp://127.0.0.1:*",
         models=str(tmp_path / "models"),

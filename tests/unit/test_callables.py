@@ -49,8 +49,11 @@ def test_a_callable_in_source(tmp_path: Path, source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("import nothing_of_that_name\ndef infer(x): ...\n", "ModuleNotFoundError: No module"),
-        ("def load():\n    raise KeyError('weights')\n", "KeyError: 'weights'"),
+        (
+            "import nothing_of_that_name\ndef infer(x): ...\n",
+            "model.py:1: ModuleNotFoundError: No module",
+        ),
+        ("def load():\n    raise KeyError('weights')\n", "model.py:2: KeyError: 'weights'"),
         ("def load():\n    return 3\n", "model.py gives no callable"),
     ],
 )

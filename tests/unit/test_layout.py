@@ -24,7 +24,7 @@ def test_cores_are_disjoint_and_rounded_down() -> None:
 def test_less_than_a_core_says_what_would_be_valid() -> None:
     (placed,) = arrange((), [gpulet(20, "a")], CPU, 0)
     assert (placed.cores, placed.given_pct) == ((), 0.0)
-    assert "at least 25 % is valid" in placed.error
+    assert "the smallest share that works is 25 %" in placed.error
 
 
 def test_the_same_plan_changes_nothing() -> None:

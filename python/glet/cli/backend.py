@@ -12,6 +12,7 @@ from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.config.load import nearest
 from glet.errors import ConfigError
 from glet.serve.backend import Backend
+from glet.serve.compile_cache import default_cache
 from glet.types.device import PARTITION_KINDS
 
 EXAMPLE = """example:
@@ -29,14 +30,26 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(made)
-    made.add_argument("--name", help="which [[backend]] of the file; without, its only one")
-    made.add_argument("--models", metavar="DIR", help="model repository")
-    made.add_argument("--cache", metavar="DIR", help="folder of compiled models")
+    made.add_argument("--name", help="which [[backend]] of the file (default: its only one)")
+    made.add_argument("--models", metavar="DIR", help="model repository (default: models)")
+    made.add_argument(
+        "--cache",
+        metavar="DIR",
+        help=f"where compiled models are kept (default: {default_cache()})",
+    )
     made.add_argument("--control", metavar="ENDPOINT", help="where frontends connect")
     made.add_argument("--data", metavar="ENDPOINT", help="where executors bind: tcp://HOST:*")
-    made.add_argument("--partition", choices=PARTITION_KINDS)
+    made.add_argument(
+        "--partition",
+        choices=PARTITION_KINDS,
+        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
+    )
     made.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
-    made.add_argument("--isolation", choices=("device", "gpulet"), help="executors: one per ...")
+    made.add_argument(
+        "--isolation",
+        choices=("device", "gpulet"),
+        help="one executor process per device or per gpulet (default: device)",
+    )
     return made
 
 

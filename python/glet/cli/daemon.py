@@ -18,14 +18,22 @@ OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "c
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of every daemon."""
-    parser.add_argument("cluster", nargs="?", type=Path, help="cluster.toml; without, the defaults")
-    parser.add_argument("--run-dir", metavar="DIR", help="where ipc sockets lie")
+    parser.add_argument(
+        "cluster", nargs="?", type=Path, help="cluster.toml (default: one device, this CPU)"
+    )
+    parser.add_argument(
+        "--run-dir", metavar="DIR", help="where ipc sockets lie (default: a new one)"
+    )
     parser.add_argument(
         "--insecure", action="store_true", default=None, help="allow addresses beyond this machine"
     )
-    parser.add_argument("--log-level", choices=log.LEVELS, default="info")
-    parser.add_argument("--status-fd", type=int, metavar="N", help="write JSON lines of events")
-    parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when it ends")
+    parser.add_argument(
+        "--log-level", choices=log.LEVELS, default="info", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--status-fd", type=int, metavar="N", help="write events there, as JSON lines"
+    )
+    parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when that process ends")
 
 
 def cluster_config(args: argparse.Namespace) -> ClusterConfig:

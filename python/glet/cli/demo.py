@@ -38,12 +38,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="serve three sample models, send them real requests, report",
-        description="Prepares three sample models, serves them on gpulets of this machine, sends "
-        "real requests to all of them, and reports.",
+        description="Prepare three sample models, serve them on gpulets of this machine, send "
+        "real\nrequests to all of them, report.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=20.0, help="default: %(default)s")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="how long (default: %(default)s)"
+    )
     parser.add_argument(
         "--load",
         type=float,
@@ -57,10 +59,25 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         help="where the sample models are kept (default: in the cache)",
     )
-    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
-    parser.add_argument("--partition", choices=PARTITION_KINDS, default="cpu")
-    parser.add_argument("--profile", default="", metavar="FILE", help="for --partition profiled")
-    parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="where compiled models are kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--partition",
+        choices=PARTITION_KINDS,
+        default="cpu",
+        help="what a gpulet is: CPU cores, or emulated by a profile (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile", default="", metavar="FILE", help="latency.csv, for --partition profiled"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="of arrivals and inputs (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run=run, deadline_ms=None)
 

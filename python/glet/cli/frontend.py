@@ -27,8 +27,10 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(made)
-    made.add_argument("--listen", metavar="ENDPOINT", help="tcp://HOST:PORT or ipc://PATH")
-    made.add_argument("--plan", metavar="FILE", help="a ModelList file")
+    made.add_argument(
+        "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
+    )
+    made.add_argument("--plan", metavar="FILE", help="a ModelList file (default: spread evenly)")
     made.add_argument(
         "--backend",
         action="append",

@@ -23,11 +23,11 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "infer",
         help="send one request",
-        description="Sends one request with inputs from .npy files and prints the outputs.",
+        description="Send one request with inputs from .npy files, print the outputs.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="the model's name")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -36,12 +36,17 @@ def add_parser(subparsers: Any) -> None:
         help="x.npy for the only input, or NAME=x.npy for each",
     )
     parser.add_argument(
-        "--address", default=DEFAULT_ADDRESS, help="of the frontend (default: %(default)s)"
+        "--address",
+        default=DEFAULT_ADDRESS,
+        metavar="ENDPOINT",
+        help="of the frontend (default: %(default)s)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write the outputs there, as .npz"
     )
-    parser.add_argument("--deadline-ms", type=float, metavar="X", help="default: the model's SLO")
+    parser.add_argument(
+        "--deadline-ms", type=float, metavar="X", help="of the request (default: the model's SLO)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run=run)
 
@@ -49,6 +54,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sends the request; 0 when it was answered."""
     inputs = read_inputs(args.input)
+    if args.deadline_ms is not None and not args.deadline_ms > 0.0:
+        raise ConfigError(f"--deadline-ms {args.deadline_ms:g}; give milliseconds, above 0")
     with Client(args.address) as client:
         result = client.infer_detailed(args.model, inputs, deadline_ms=args.deadline_ms)
     outputs = result.outputs if isinstance(result.outputs, dict) else {"output": result.outputs}
@@ -78,8 +85,11 @@ def read_array(path: str) -> NDArray[Any]:
     """Raises ConfigError when the file is not one array of numbers."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"{path}: cannot be read as .npy: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, EOFError):
+        # What numpy says of such files advises to unpickle them.
+        raise ConfigError(f"{path}: is no array of numbers; numpy.save writes one") from None
     if not isinstance(array, np.ndarray):
         raise ConfigError(f"{path}: holds several arrays; give a .npy file per input")
     return array

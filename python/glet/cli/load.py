@@ -15,6 +15,7 @@ from glet.cli.generate import Generated, ModelLoad, Sample, generate
 from glet.cli.table import report_tables
 from glet.client import Client
 from glet.clock import Clock, SystemClock
+from glet.config.load import nearest
 from glet.errors import ConfigError, ModelNotFoundError, UnavailableError, WireError
 from glet.observe.report import records_csv, report
 from glet.serve.repository import Repository, read_samples
@@ -36,8 +37,8 @@ def add_parser(subparsers: Any) -> None:
     """Adds the command; `args.run` is set to the function that does it."""
     parser = subparsers.add_parser(
         "load",
-        help="send requests at given rates and report goodput",
-        description="Sends every request at its intended time, however slow the answers are.",
+        help="send requests at given rates, report goodput",
+        description="Send every request at its intended time, however slow the answers are.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,10 +63,14 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help="seconds per line of the trace (default: %(default)s)",
     )
-    parser.add_argument("--seconds", type=float, default=10.0, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
-        "--deadline-ms", type=float, metavar="X", help="of every request (default: the SLO)"
+        "--seconds", type=float, default=10.0, metavar="S", help="how long (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of arrivals and inputs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--deadline-ms", type=float, metavar="X", help="of every request (default: the model's SLO)"
     )
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="model repository, for samples and labels"
@@ -180,7 +185,7 @@ def model_load(
     """What the model is sent. Raises ModelNotFoundError when the frontend does not serve it."""
     deadline_ms, rng = options
     if name not in served:
-        raise ModelNotFoundError(f"no model {name!r}; served are {', '.join(served) or 'none'}")
+        raise ModelNotFoundError(f"no model {name!r}; {nearest(name, served)}")
     if not served[name].get("inputs"):
         state = served[name].get("state", "not ready")
         raise UnavailableError(f"model {name!r} is {state}: what it takes is not known yet")

@@ -7,12 +7,17 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import glet
+from glet.config.load import nearest
 from glet.errors import ConfigError, GletError
 
+EXAMPLE = """example:
+  glet demo
+  glet models export lenet --to models && glet up --models models
+"""
 COMMANDS = {
     "demo": ("glet.cli.demo", "serve three sample models, send them real requests, report"),
     "up": ("glet.cli.up", "serve a model repository on this machine"),
-    "load": ("glet.cli.load", "send requests at given rates and report goodput"),
+    "load": ("glet.cli.load", "send requests at given rates, report goodput"),
     "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
 }
@@ -37,9 +42,15 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._intermixed = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            known, unknown = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixed = False
+        if unknown:
+            # Said here and not by the parser above, which knows none of this command's options.
+            option = unknown[0].partition("=")[0]
+            hint = nearest(option, self._option_string_actions) if option.startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{'; ' * bool(hint)}{hint}")
+        return known, unknown
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
@@ -82,9 +93,12 @@ def _parser(arguments: Sequence[str]) -> Parser:
     parser = Parser(
         prog="glet",
         description="Serve many models on few devices, each within its latency objective.",
-        epilog="example: glet models export lenet --to models",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"glet {glet.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"glet {glet.__version__}", help="print the version"
+    )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         if name in arguments:

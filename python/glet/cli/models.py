@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from glet.clock import SystemClock
@@ -30,11 +32,18 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "list", "models of a repository, their signatures and objectives", run_list)
-    check = _add(commands, "check", "say in one line what is wrong with each entry", run_check)
-    compile_ = _add(commands, "compile", "compile what is not compiled yet", run_compile)
+    _add(
+        commands,
+        "list",
+        "show the models of a repository, their signatures and objectives",
+        run_list,
+    )
+    check = _add(commands, "check", "say in one line per entry what is wrong with it", run_check)
+    compile_ = _add(
+        commands, "compile", "compile for this machine what is not compiled yet", run_compile
+    )
     for command in (check, compile_):
-        command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+        command.add_argument("names", nargs="*", metavar="NAME", help="a model (default: all)")
     _cache_option(compile_)
     _add_export(commands)
 
@@ -43,7 +52,7 @@ def _add(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentP
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
-        description=summary,
+        description=f"{summary[:1].upper()}{summary[1:]}.",
         epilog=f"example: glet models {name} models",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the model repository")
@@ -66,12 +75,12 @@ def _add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="make entries of sample models",
-        description="Makes entries of the sample models; NEW=NAME stores one under another name.",
+        description="Make entries of the sample models; NEW=NAME stores one under another name.",
         epilog="example: glet models export lenet lenet2=lenet resnet18 --to models\n\n"
-        f"sample models: {', '.join(zoo())}",
+        + fill(f"sample models: {', '.join(zoo())}", 78),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a sample model")
     parser.add_argument("--all", action="store_true", help="every sample model")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="model repository")
     parser.add_argument(
@@ -103,19 +112,31 @@ def run_list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"models": models, "broken": broken}))
         return 1 if broken else 0
-    for name, model in models.items():
-        signature = f"({', '.join(model['inputs'])}) -> ({', '.join(model['outputs'])})"
-        limits = f"SLO {model['slo_ms']:g} ms, batch up to {model['max_batch']}"
-        print(f"{name:18} {model['file']:9} {limits:30} {signature}")
+    if not models and not broken:
+        print(f"no models in {args.folder}")
+    _show_table(models)
     for name, problem in broken.items():
-        print(f"{name:18} {problem}")
+        print(f"{name}: {problem}")
     return 1 if broken else 0
+
+
+def _show_table(models: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [("model", "file", "SLO ms", "batch", "inputs -> outputs")]
+    for name, model in models.items():
+        signature = f"{', '.join(model['inputs'])} -> {', '.join(model['outputs'])}"
+        limits = f"{model['slo_ms']:g}", str(model["max_batch"])
+        rows.append((name, model["file"], *limits, signature))
+    name_width = max(len(row[0]) for row in rows)
+    for name, file, slo_ms, batch, signature in rows[: len(rows) if models else 0]:
+        print(f"{name:{name_width}}  {file:9}  {slo_ms:>6}  {batch:>5}  {signature}")
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Prints one line per entry; the exit code is 1 when one of them is wrong."""
     repository = Repository(args.folder)
     names = args.names or repository.names()
+    if not names and not args.json:
+        print(f"no models in {args.folder}")
     problems = {name: repository.check(name) for name in names}
     if args.json:
         print(json.dumps({"models": problems}))

@@ -123,7 +123,7 @@ class LiveLoad:
         self._before_s = elapsed_s
 
     def _table(self, elapsed_s: float, rows: Sequence[Sequence[str]]) -> Table:
-        table = new_table(f"{elapsed_s:.0f} s")
+        table = new_table(f"sending for {elapsed_s:.0f} s")
         for title in LIVE_COLUMNS:
             table.add_column(title, justify="right")
         for name, row in zip(self._names, rows, strict=True):

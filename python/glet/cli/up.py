@@ -10,7 +10,7 @@ from glet import log
 from glet.cli.daemon import cluster_config
 from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig
-from glet.errors import ConfigError
+from glet.serve.compile_cache import default_cache
 from glet.serve.poll_loop import PollLoop
 from glet.serve.up import LocalCluster
 from glet.types.device import PARTITION_KINDS
@@ -27,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
     made = subparsers.add_parser(
         "up",
         help="serve a model repository on this machine",
-        description="Start a frontend and a backend per device, watch them, stop them on Ctrl-C.",
+        description="Start a frontend and a backend per device, watch them, stop them on Ctrl-C.\n"
+        "Options hold against the file; what neither says has the default.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,15 +42,36 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     made.add_argument(
         "cluster", nargs="?", type=Path, help="cluster.toml; without, one device: this CPU"
     )
-    made.add_argument("--models", metavar="DIR", help="model repository; default: models")
-    made.add_argument("--plan", metavar="FILE", help="a ModelList file; default: spread evenly")
-    made.add_argument("--listen", metavar="ENDPOINT", help="default: tcp://127.0.0.1:5555")
-    made.add_argument("--partition", choices=PARTITION_KINDS)
+    made.add_argument("--models", metavar="DIR", help="model repository (default: models)")
+    made.add_argument("--plan", metavar="FILE", help="a ModelList file (default: spread evenly)")
+    made.add_argument(
+        "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
+    )
+    made.add_argument(
+        "--partition",
+        choices=PARTITION_KINDS,
+        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
+    )
     made.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
-    made.add_argument("--isolation", choices=("device", "gpulet"), help="executors: one per ...")
-    made.add_argument("--cache", metavar="DIR", help="folder of compiled models")
-    made.add_argument("--insecure", action="store_true", default=None)
-    made.add_argument("--log-level", choices=log.LEVELS, default="warning")
+    made.add_argument(
+        "--isolation",
+        choices=("device", "gpulet"),
+        help="one executor process per device or per gpulet (default: device)",
+    )
+    made.add_argument(
+        "--cache",
+        metavar="DIR",
+        help=f"where compiled models are kept (default: {default_cache()})",
+    )
+    made.add_argument(
+        "--insecure", action="store_true", default=None, help="allow addresses beyond this machine"
+    )
+    made.add_argument(
+        "--log-level",
+        choices=log.LEVELS,
+        default="warning",
+        help="of the daemons (default: %(default)s)",
+    )
 
 
 def cluster(args: argparse.Namespace) -> ClusterConfig:
@@ -60,8 +82,6 @@ def cluster(args: argparse.Namespace) -> ClusterConfig:
             msgspec.structs.replace(backend, profile=args.profile) for backend in config.backend
         )
         config = msgspec.structs.replace(config, backend=backends)
-    if config.partition == "profiled" and not all(b.profile for b in config.backend):
-        raise ConfigError("partition profiled needs --profile FILE, a latency.csv")
     return config
 
 

@@ -17,6 +17,7 @@ from glet.errors import ConfigError
 
 T = TypeVar("T")
 
+QUOTED = 60
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _AT_PATH = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -64,8 +65,11 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         at = _AT_LINE.search(message)
         if at is None:
             raise ConfigError(f"{where}: {_one_line(message)}") from error
-        line = at[1] or str(text.count("\n") + 1)
-        raise ConfigError(f"{where}:{line}: {_one_line(message[: at.start()])}") from error
+        lines = text.splitlines() or [""]
+        number = int(at[1] or text.count("\n") + 1)
+        what = _one_line(message[: at.start()])
+        quoted = lines[min(number, len(lines)) - 1].strip()[:QUOTED]
+        raise ConfigError(f"{where}:{number}: {what} in {quoted!r}") from error
 
 
 def _located(message: str) -> str:

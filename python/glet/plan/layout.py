@@ -46,21 +46,22 @@ def arrange(
         )
         next_number += 1
         if device.kind == "cpu":
-            gpulet = _with_cores(gpulet, free, len(device.cores))
+            gpulet = _with_cores(gpulet, free, device)
             free = free[len(gpulet.cores) :]
         placed.append(gpulet)
     return tuple(placed)
 
 
-def _with_cores(gpulet: PlacedGpulet, free: Sequence[int], total: int) -> PlacedGpulet:
+def _with_cores(gpulet: PlacedGpulet, free: Sequence[int], device: DeviceInfo) -> PlacedGpulet:
+    total = len(device.cores)
     count = gpulet.share_pct * total // 100
     if count < 1:
         smallest_pct = -(-100 // total) if total else 100
         return msgspec.structs.replace(
             gpulet,
             given_pct=0.0,
-            error=f"{gpulet.share_pct} % of {total} core(s) is less than a core; "
-            f"at least {smallest_pct} % is valid",
+            error=f"gpulet {gpulet.share_pct} % of {device.name}: is less than one of its "
+            f"{total} core{'s' * (total != 1)}; the smallest share that works is {smallest_pct} %",
         )
     return msgspec.structs.replace(
         gpulet, cores=tuple(free[:count]), given_pct=100.0 * count / total

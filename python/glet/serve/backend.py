@@ -133,7 +133,7 @@ class Backend:
         self._poll.watch(self._channel.socket, self._on_frontends)
         self._poll.every(REPORT_S, self._note_change)
         self._poll.every(TICK_S, self._tick)
-        self._status.progress(f"backend {self._name} listens at {self._channel.endpoint}")
+        logger.info("listens at %s", self._channel.endpoint)
         while not self._poll.stopping:
             self._poll.run_once(TICK_S)
             self._settle()
@@ -239,7 +239,7 @@ class Backend:
             return
         placed = next((p for p in self._placed if p.number == step.gpulet), None)
         if done.error:
-            self._status.progress(f"not loaded: {done.error}")
+            logger.info("model not loaded gpulet=%d: %s", step.gpulet, done.error)
         elif placed is not None:
             self._tables[_table_key(step.source.name, placed)] = done.latency_ms
             self._crashes.pop(step.source.name, None)

@@ -4,8 +4,10 @@ Only here, and only for the forms that need it, the serving process imports torc
 """
 
 import importlib.util
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,14 +94,22 @@ def _from_source(entry: Entry) -> BatchCallable:
         if infer is None and callable(getattr(module, "load", None)):
             infer = module.load()
     except Exception as error:
-        # The model's own code may raise anything; here it gets the model's name.
-        raise ModelError(f"model {entry.name!r}: {_first_line(error)}") from error
+        # The model's own code may raise anything; here it gets the model's name and the place.
+        line = _line_of(entry.path, error)
+        raise ModelError(f"model {entry.name!r}: model.py{line}: {_first_line(error)}") from error
     if not callable(infer):
         raise ModelError(
             f"model {entry.name!r}: model.py gives no callable; "
             "define infer(*arrays), or load() that returns one"
         )
     return infer  # type: ignore[no-any-return]
+
+
+def _line_of(path: Path, error: BaseException) -> str:
+    """`:LINE` of the deepest frame in that file, or ''."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from glet.serve.aoti import REASON, RESULT, CompileResult
 from glet.serve.compile_cache import LIBRARY, Cache
 
 COMPILE_LIMIT_S = 1800.0
-REPORT_EVERY_S = 5.0
+REPORT_EVERY_S = 15.0
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

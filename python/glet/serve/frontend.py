@@ -65,7 +65,7 @@ class Frontend:
         """Serves until SIGTERM, then answers what is outstanding."""
         with PollLoop(self._clock) as poll:
             self._loop.start()
-            self._status.progress(f"frontend listens at {self._endpoint}")
+            logger.info("listens at %s", self._endpoint)
             poll.watch(self._loop.control_fd(), self._on_control)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)

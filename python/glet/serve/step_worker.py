@@ -83,8 +83,10 @@ class StepWorker:
         try:
             return StepDone(step=step.step, latency_ms=self._act(step))
         except (GletError, OSError, MemoryError) as error:
-            logger.warning("step failed kind=%s: %s", type(step).__name__, error)
+            # The backend is told, and says it to whoever has to know.
+            logger.info("step failed kind=%s: %s", type(step).__name__, error)
             line = (str(error).splitlines() or [type(error).__name__])[0]
+            line = line.removeprefix("[PythonRunner] ")
             what = f"model {step.source.name!r}: " if isinstance(step, LoadModel) else ""
             return StepDone(step=step.step, error=what + line.removeprefix(what))
 

@@ -16,6 +16,7 @@ from glet.config.cluster import ClusterConfig, backend_name
 from glet.errors import ConfigError, GletError, PeerLostError
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.poll_loop import PollLoop
+from glet.serve.preflight import check_cluster
 from glet.serve.status import Event, LineReader
 from glet.wire.heartbeat import Backoff
 
@@ -91,6 +92,7 @@ class LocalCluster:
         Raises ConfigError when something the user wrote is wrong, PeerLostError when a daemon
         ends or falls silent before that; nothing is left running then.
         """
+        check_cluster(self._config)
         try:
             self._spawn_all()
             self._wait_until_serving()
@@ -192,6 +194,8 @@ class LocalCluster:
             self._model_failed = self._model_failed or event
             return
         if event.event == "serving":
+            if self._model_failed is not None:
+                return
             self._serving = event
         self._report(event.message)
 

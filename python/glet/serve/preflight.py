@@ -1,0 +1,80 @@
+"""What can be seen to be wrong with a cluster before any process of it starts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
+from glet.config.load import nearest
+from glet.errors import ConfigError, ProfileError
+from glet.plan.layout import arrange
+from glet.profiles import latency_csv
+from glet.serve.backend import device_info
+from glet.serve.frontend import static_plan
+from glet.serve.repository import Entry, Repository
+from glet.types.plan import GpuletPlan, Plan
+from glet.wire.address import check_bind
+
+
+def check_cluster(cluster: ClusterConfig) -> None:
+    """For a cluster of which all daemons run here. Raises ConfigError for the first fault.
+
+    What only shows when something runs (a port in use, a model that fails) is not looked at.
+    """
+    check_bind(cluster.listen, insecure=cluster.insecure)
+    repository = Repository(Path(cluster.models))
+    entries = {entry.name: entry for entry in repository.entries()}
+    if not entries:
+        raise ConfigError(
+            f"{repository.folder}: holds no models; "
+            f"glet models export lenet --to {repository.folder} makes a first one"
+        )
+    plan = static_plan(cluster)
+    if plan is not None:
+        _check_plan(cluster, plan, entries)
+    for backend in cluster.backend:
+        gpulets = plan.on_device(backend.device) if plan is not None else None
+        _check_device(cluster, backend, gpulets, entries)
+
+
+def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -> None:
+    where = cluster.plan or "the plan"
+    for name in plan.models():
+        if name not in entries:
+            raise ConfigError(
+                f"{where}: model {name!r} is not in {cluster.models}; {nearest(name, entries)}"
+            )
+    known = {backend.device for backend in cluster.backend}
+    for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
+        raise ConfigError(
+            f"{where}: has gpulets on device {device}, which no backend has; "
+            f"valid are {', '.join(str(number) for number in sorted(known))}"
+        )
+
+
+def _check_device(
+    cluster: ClusterConfig,
+    backend: BackendConfig,
+    gpulets: Iterable[GpuletPlan] | None,
+    entries: dict[str, Entry],
+) -> None:
+    device = device_info(cluster, backend)
+    for placed in arrange((), tuple(gpulets or ()), device, 0):
+        if placed.error:
+            raise ConfigError(f"{cluster.plan or 'the plan'}: {placed.error}")
+    if cluster.partition != "profiled":
+        return
+    if not backend.profile:
+        raise ConfigError(
+            f"backend {backend_name(backend)}: partition profiled needs a profile; "
+            "say --profile FILE, a latency.csv"
+        )
+    profile = latency_csv.read(Path(backend.profile))
+    try:
+        if gpulets is None:
+            for name in entries:
+                profile.shares(name)
+        for gpulet in gpulets or ():
+            for share in gpulet.models:
+                profile.table(share.model, gpulet.share_pct, entries[share.model].config.max_batch)
+    except ProfileError as error:
+        raise ConfigError(f"{backend.profile}: {error}") from error
