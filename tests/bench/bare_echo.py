@@ -1,10 +1,10 @@
 """The yardstick: a one-hop ZeroMQ echo in plain Python, two processes, nothing else.
 
-`python tests/bench/bare_echo.py ENDPOINT [short]` is the server; with `short` it answers a large
-request with one short frame. closed_loop() is the client, and also drives glet's own wire, so that
-both sides of the comparison pay for the same client.
+Alone it is the server. closed_loop() is the client, and also drives glet's own wire, so that both
+sides of the comparison pay for the same client.
 """
 
+import argparse
 import struct
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def serve(endpoint: str, short: bool) -> None:
 @contextmanager
 def bare_echo(endpoint: str, short: bool = False) -> Iterator[None]:
     """The server in a process of its own."""
-    command = [sys.executable, __file__, endpoint, *(["short"] if short else [])]
+    command = [sys.executable, __file__, endpoint, *(["--short"] if short else [])]
     server = subprocess.Popen(command)
     try:
         yield
@@ -94,5 +94,15 @@ def closed_loop(
     return done / elapsed, latencies
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("endpoint", help="to listen on: tcp://127.0.0.1:PORT or ipc://PATH")
+    parser.add_argument("--short", action="store_true", help="answer 16 bytes, not the tensor")
+    args = parser.parse_args()
+    serve(args.endpoint, args.short)
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1], short="short" in sys.argv[2:])
+    main()

@@ -1,4 +1,4 @@
-"""Writes the models of the benchmarks as repository entries: python bench_models.py FOLDER.
+"""Writes the models of the benchmarks as repository entries.
 
 echo   16 floats in and out; the compiler must not see that it does nothing, hence the product
 image  224x224x3 floats in, 4 out: what a request weighs is its input
@@ -6,7 +6,7 @@ mlp    16-1024-(1024 x 11)-16, about 5 ms for a batch of 8 on one core
 lenet  the sample model of glet
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -67,9 +67,17 @@ def write(name: str, folder: Path) -> None:
     (entry / "model.toml").write_text(to_toml(config), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    into = Path(sys.argv[1])
-    for each in MODELS:
-        write(each, into)
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    into = parser.parse_args().folder
+    for name in MODELS:
+        write(name, into)
     if not (into / "lenet").exists():
         export_model("lenet", into)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,11 @@
 """Share of arrivals answered within the SLO when more comes than the gpulet can carry.
 
 The mlp at batches of at most 8, open loop, Poisson. `capacity_rps` is what a closed loop gets out
-of the same gpulet in the same round; `ideal` is min(1, capacity / offered).
+of the same gpulet right before and after, the mean of both; `ideal` is min(1, capacity / offered).
 """
 
 import argparse
+import itertools
 import statistics
 from typing import NamedTuple
 
@@ -34,8 +35,7 @@ class Run(NamedTuple):
         return min(1.0, self.capacity_rps / self.offered_rps)
 
 
-def measure(endpoint: str, capacity_rps: float, load: Poisson, slo_ms: float) -> Run:
-    records = open_loop(endpoint, "mlp", load, slo_ms)
+def became(records: np.ndarray, capacity_rps: float, offered_rps: float, slo_ms: float) -> Run:
     ok = records[records["outcome"] == 0]
     latency_ms = latencies_ms(ok)
     arrivals = len(records)
@@ -43,7 +43,7 @@ def measure(endpoint: str, capacity_rps: float, load: Poisson, slo_ms: float) ->
     mean_batch = len(ok) / max(1e-9, float(np.sum(1.0 / ok["batch"])))
     return Run(
         capacity_rps,
-        load.rate_rps,
+        offered_rps,
         good=np.count_nonzero(latency_ms <= slo_ms) / arrivals,
         late=np.count_nonzero(records["outcome"] == 1) / arrivals,
         full=np.count_nonzero(records["outcome"] == 2) / arrivals,
@@ -70,16 +70,21 @@ def main() -> None:
     loads += [(f"{rate:g} rps", rate) for rate in RATES_RPS]
     found: dict[tuple[float, str], list[Run]] = {}
     with serve("mlp") as served:
-        closed_loop(served.endpoint, "mlp", IN_FLIGHT, 1.0)
+
+        def capacity_rps() -> float:
+            return closed_loop(served.endpoint, "mlp", IN_FLIGHT, args.seconds / 4)[0]
+
+        capacity_rps()
+        before = capacity_rps()
         for seed in range(args.rounds):
-            for slo_ms in SLOS_MS:
-                capacity, _ = closed_loop(served.endpoint, "mlp", IN_FLIGHT, args.seconds / 2)
-                for name, number in loads:
-                    rate = number * capacity if name.endswith("x") else number
-                    run = measure(
-                        served.endpoint, capacity, Poisson(rate, args.seconds, seed), slo_ms
-                    )
-                    found.setdefault((slo_ms, name), []).append(run)
+            for slo_ms, (name, number) in itertools.product(SLOS_MS, loads):
+                rate = number * before if name.endswith("x") else number
+                load = Poisson(rate, args.seconds, seed)
+                records = open_loop(served.endpoint, "mlp", load, slo_ms)
+                after = capacity_rps()
+                run = became(records, (before + after) / 2, rate, slo_ms)
+                found.setdefault((slo_ms, name), []).append(run)
+                before = after
     for (slo_ms, name), runs in found.items():
         report(
             runs,

@@ -14,7 +14,32 @@ def tables(lines: list[Line]) -> dict[str, str]:
     found: dict[str, list[Line]] = {}
     for line in lines:
         found.setdefault(line["bench"], []).append(line)
-    return {bench: table(rows) for bench, rows in found.items()}
+    return {
+        bench: compared(rows) if bench == "end_to_end" else table(rows)
+        for bench, rows in found.items()
+    }
+
+
+def compared(lines: list[Line]) -> str:
+    """Sides beside each other: requests/s (times bare; p50, p99 in ms)."""
+    sides = ordered(line["params"]["side"] for line in lines)
+    places = ("model", "transport", "in_flight")
+    rows: dict[tuple[Any, ...], dict[str, str]] = {}
+    for line in lines:
+        side = line["params"]["side"]
+        ratio = "" if side == "bare" else f"{line['of_bare']:.2f}x; "
+        row = rows.setdefault(tuple(line["params"][key] for key in places), {})
+        row[side] = (
+            f"{line['requests_per_s']:,.0f} ({ratio}{cell(line['p50_ms'])}, {cell(line['p99_ms'])})"
+        )
+        row["load"] = cell(line["load"])
+    return f"{said(lines)}; requests/s (times bare; p50 ms, p99 ms)\n\n" + markdown(
+        [*places, *sides, "load"],
+        [
+            [*map(cell, place), *(row.get(key, "") for key in (*sides, "load"))]
+            for place, row in rows.items()
+        ],
+    )
 
 
 def table(lines: list[Line]) -> str:
@@ -24,10 +49,13 @@ def table(lines: list[Line]) -> str:
         [cell(line["params"].get(key)) for key in params] + [cell(line.get(key)) for key in figures]
         for line in lines
     ]
-    said = ", ".join(
-        f"{key} {lines[0]['params'][key]}" for key in SAME_IN_ALL if key in lines[0]["params"]
-    )
-    return (f"{said}\n\n" if said else "") + markdown([*params, *figures], rows)
+    before = said(lines)
+    return (f"{before}\n\n" if before else "") + markdown([*params, *figures], rows)
+
+
+def said(lines: list[Line]) -> str:
+    params = lines[0]["params"]
+    return ", ".join(f"{key} {params[key]}" for key in SAME_IN_ALL if key in params)
 
 
 def targets(lines: list[Line]) -> str:
