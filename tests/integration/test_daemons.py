@@ -243,7 +243,7 @@ def test_stopping_answers_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "glet.cli.main", "up", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
-        assert any(line.startswith("serving 2 models") for line in up.stdout)
+        assert any(line.startswith("serving 2 emulated models at") for line in up.stdout)
         with load(f"ipc://{tmp_path}/f") as asked:
             wait_for(lambda: asked.outcomes["ok"] > 20, SystemClock().sleep_s)
             up.send_signal(signal.SIGTERM)
@@ -278,7 +278,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "glet.cli.main", "up", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
-        assert any(line.startswith("serving 2 models") for line in up.stdout)
+        assert any(line.startswith("serving 2 emulated models at") for line in up.stdout)
         with Client(f"ipc://{tmp_path}/f") as client:
             pid = client.stats()["executors"][0]["pid"]
         executor = os.pidfd_open(pid)

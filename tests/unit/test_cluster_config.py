@@ -1,11 +1,19 @@
 """cluster.toml: defaults, errors with the nearest name, paths, addresses."""
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from glet.config.cluster import ClusterConfig, backend_name, load_cluster
+from glet.config.cluster import (
+    BackendConfig,
+    ClusterConfig,
+    GpuletConfig,
+    ModelShareConfig,
+    backend_name,
+    load_cluster,
+)
 from glet.config.resource import resource
 from glet.errors import ConfigError
 from glet.wire.address import check_bind
@@ -24,6 +32,15 @@ def test_the_example_loads() -> None:
     assert [(g.device, g.share_pct, g.dedup) for g in plan.gpulets] == [(0, 50, 0), (0, 50, 1)]
     assert plan.models() == ("lenet", "mnasnet1_0", "resnet18")
     assert backend_name(config.backend[0]) == "cpu"
+
+
+@pytest.mark.parametrize(
+    "kind", [ClusterConfig, BackendConfig, GpuletConfig, ModelShareConfig], ids=lambda k: k.__name__
+)
+def test_the_example_shows_every_key(kind: type[msgspec.Struct]) -> None:
+    text = resource("clusters", "one-machine.toml").read_text()
+    for key in kind.__struct_fields__:
+        assert re.search(rf"\b{key}\b", text), key
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from glet.errors import ConfigError
 
 EXAMPLE = """example:
   glet infer lenet --input digit.npy
-  glet infer bert --input ids=ids.npy mask=mask.npy --output out.npz
+  glet infer bert --input tokens=tokens.npy --output out.npz
 """
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 
@@ -58,13 +58,16 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--deadline-ms {args.deadline_ms:g}; give milliseconds, above 0")
     with Client(args.address) as client:
         result = client.infer_detailed(args.model, inputs, deadline_ms=args.deadline_ms)
+        emulated = bool(client.models().get(args.model, {}).get("emulated"))
     outputs = result.outputs if isinstance(result.outputs, dict) else {"output": result.outputs}
     if args.output:
         write_outputs(args.output, outputs)
     if args.json:
-        print(json.dumps(as_json(args.model, result, outputs)))
+        print(json.dumps(as_json(args.model, result, outputs) | {"emulated": emulated}))
     else:
         show(result, outputs)
+        if emulated:
+            print("emulated: the times are a profile's, and nothing was computed")
     return 0
 
 

@@ -172,10 +172,12 @@ class Frontend:
             return
         self._is_ready = True
         count = len(planned)
+        emulated = any(state.device.emulated for state in self._states().values())
         self._status.tell(
             Event(
                 event="serving",
-                message=f"serving {count} model{'s' * (count != 1)} at {self._endpoint}",
+                message=f"serving {count} {'emulated ' * emulated}model{'s' * (count != 1)} "
+                f"at {self._endpoint}",
                 endpoint=self._endpoint,
                 models=count,
             )
