@@ -6,6 +6,7 @@
 
 #include "glet/error.h"
 #include "glet/net/frame.h"
+#include "glet/net/memory.h"
 
 namespace glet::net {
 namespace {
@@ -66,6 +67,7 @@ void ExecutorLoop::start() {
   const std::lock_guard lock(lifecycle_mutex_);
   if (running_ || stop_) throw ArgumentError("[ExecutorLoop.start] started once already");
   running_ = true;
+  keep_freed_memory();
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "glet-executor");
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/net/memory.h"
 
 namespace glet::net {
 namespace {
@@ -46,6 +47,7 @@ void FrontendLoop::start() {
   const std::lock_guard lock(lifecycle_mutex_);
   if (running_ || stop_) throw ArgumentError("[FrontendLoop.start] started once already");
   running_ = true;
+  keep_freed_memory();
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "glet-frontend");
 }

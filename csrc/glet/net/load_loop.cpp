@@ -12,7 +12,7 @@ namespace glet::net {
 namespace {
 
 // A timer wakes the thread up to some tens of microseconds late; the last stretch is polled.
-constexpr Nanos kSpin = std::chrono::microseconds(100);
+constexpr Nanos kSpin = std::chrono::microseconds(20);
 // Requests sent in a row before answers are looked at, when the schedule is behind.
 constexpr int kBurst = 64;
 constexpr std::size_t kFirstRecords = 1 << 16;

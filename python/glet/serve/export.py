@@ -30,6 +30,10 @@ EXAMPLE_BATCH = 2
 SAMPLES = 4
 SAMPLES_FILE = "samples.npz"
 SEED = 0
+# A ReLU of z + b, z standard normal, followed by normalisation multiplies a small error by
+# sqrt(P(z > -b) / Var(relu(z + b))): 1.21 a layer at b = 0, where rounding grows 176-fold over the
+# 27 layers of MobileNetV1, and 1.06 at b = 1. Trained networks do not amplify like that.
+NORM_BIAS = 1.0
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -117,17 +121,23 @@ def _prepare(model: ZooModel, seed: int) -> tuple["torch.nn.Module", Arrays]:
 
 
 def _initialise(network: "torch.nn.Module") -> None:
-    """Weights that neither fade nor explode with depth (He et al., 2015; BERT's 0.02)."""
+    """Weights that neither fade nor explode with depth, nor make rounding do so.
+
+    Convolutions as in He et al. (2015), linear layers as in LeCun et al. (1998): with the gain for
+    ReLU, attention would be near one-hot and amplify. Embeddings have BERT's 0.02.
+    """
     from torch import nn
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            fan_in = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, std=(2.0 / fan_in) ** 0.5)
+            gain = 2.0 if isinstance(layer, nn.Conv2d) else 1.0
+            nn.init.normal_(layer.weight, std=(gain / layer.weight[0].numel()) ** 0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Embedding):
             nn.init.normal_(layer.weight, std=0.02)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.constant_(layer.bias, NORM_BIAS)
 
 
 def _settle(network: "torch.nn.Module", inputs: Arrays) -> None:
