@@ -4,6 +4,7 @@ Requests never pass here: core.FrontendLoop answers them in a thread of its own.
 """
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,9 @@ class Frontend:
         if self._is_ready or self._plan is None or len(self._states()) < len(self._links):
             return
         planned = self._plan.models()
-        if not all(self._table.applied.routes.get(name) for name in planned):
+        gpulets = Counter(share.model for gpulet in self._plan.gpulets for share in gpulet.models)
+        routes = self._table.applied.routes
+        if any(len(routes.get(name, ())) < gpulets[name] for name in planned):
             return
         self._is_ready = True
         count = len(planned)
