@@ -1,12 +1,9 @@
 #include "glet/net/executor_loop.h"
 
-#include <pthread.h>
-
 #include <utility>
 
 #include "glet/error.h"
 #include "glet/net/frame.h"
-#include "glet/net/memory.h"
 
 namespace glet::net {
 namespace {
@@ -58,32 +55,23 @@ ExecutorLoop::~ExecutorLoop() {
 }
 
 std::string ExecutorLoop::bind(const std::string& endpoint) {
-  const std::lock_guard lock(lifecycle_mutex_);
-  if (running_) throw ArgumentError("[ExecutorLoop.bind] the loop runs already");
-  return socket_.bind(endpoint);
+  return thread_.held([&](bool running) {
+    if (running) throw ArgumentError("[ExecutorLoop.bind] the loop runs already");
+    return socket_.bind(endpoint);
+  });
 }
 
 void ExecutorLoop::start() {
-  const std::lock_guard lock(lifecycle_mutex_);
-  if (running_ || stop_) throw ArgumentError("[ExecutorLoop.start] started once already");
-  running_ = true;
-  keep_freed_memory();
-  thread_ = std::thread([this] { run(); });
-  pthread_setname_np(thread_.native_handle(), "glet-executor");
+  thread_.start([this] { run(); });
 }
 
 void ExecutorLoop::close() {
-  const std::lock_guard lock(lifecycle_mutex_);
-  stop_ = true;
-  if (!running_) return;
-  running_ = false;
-  mailbox_.post([] {});
-  thread_.join();
+  thread_.close();
 }
 
 void ExecutorLoop::run() {
   bool more = false;
-  while (!stop_.load(std::memory_order_relaxed)) {
+  while (!thread_.stopping()) {
     PollItem items[] = {{socket_.raw(), 0, kPollIn, 0},
                         {nullptr, engine_.completion_fd(), kPollIn, 0},
                         {nullptr, mailbox_.fd(), kPollIn, 0}};

@@ -1,13 +1,12 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <unordered_set>
 #include <vector>
 
 #include "glet/exec/engine.h"
+#include "glet/net/loop_thread.h"
 #include "glet/net/mailbox.h"
 #include "glet/net/protocol.h"
 #include "glet/net/slot_table.h"
@@ -55,12 +54,9 @@ class ExecutorLoop {
   std::vector<exec::Submission> burst_;
   std::vector<exec::Completion> completions_;
   Mailbox mailbox_;
-  std::mutex lifecycle_mutex_;
-  bool running_ = false;
-  std::atomic<bool> stop_{false};
+  LoopThread thread_{"glet-executor", mailbox_};
   std::atomic<bool> admitting_{true};
   std::atomic<std::size_t> outstanding_{0};
-  std::thread thread_;
 };
 
 }  // namespace glet::net

@@ -1,13 +1,10 @@
 #include "glet/net/frontend_loop.h"
 
-#include <pthread.h>
-
 #include <cmath>
 #include <set>
 #include <utility>
 
 #include "glet/error.h"
-#include "glet/net/memory.h"
 
 namespace glet::net {
 namespace {
@@ -38,32 +35,23 @@ FrontendLoop::~FrontendLoop() {
 }
 
 std::string FrontendLoop::bind(const std::string& endpoint) {
-  const std::lock_guard lock(lifecycle_mutex_);
-  if (running_) throw ArgumentError("[FrontendLoop.bind] the loop runs already");
-  return core_.bind(endpoint);
+  return thread_.held([&](bool running) {
+    if (running) throw ArgumentError("[FrontendLoop.bind] the loop runs already");
+    return core_.bind(endpoint);
+  });
 }
 
 void FrontendLoop::start() {
-  const std::lock_guard lock(lifecycle_mutex_);
-  if (running_ || stop_) throw ArgumentError("[FrontendLoop.start] started once already");
-  running_ = true;
-  keep_freed_memory();
-  thread_ = std::thread([this] { run(); });
-  pthread_setname_np(thread_.native_handle(), "glet-frontend");
+  thread_.start([this] { run(); });
 }
 
 void FrontendLoop::close() {
-  const std::lock_guard lock(lifecycle_mutex_);
-  stop_ = true;
-  if (!running_) return;
-  running_ = false;
-  mailbox_.post([] {});
-  thread_.join();
+  thread_.close();
 }
 
 void FrontendLoop::run() {
   bool more = false;
-  while (!stop_.load(std::memory_order_relaxed)) {
+  while (!thread_.stopping()) {
     std::vector<PollItem> items = core_.poll_items();
     items.push_back({nullptr, mailbox_.fd(), kPollIn, 0});
     poll(items, more ? 0 : kTickMs);
@@ -77,13 +65,13 @@ void FrontendLoop::run() {
 // Runs `question` on the loop thread and returns its answer; at once when the loop does not run.
 template <typename F>
 auto FrontendLoop::ask(F&& question) {
-  using Answer = decltype(question());
-  const std::lock_guard lock(lifecycle_mutex_);
-  if (!running_) return question();
-  std::promise<Answer> promise;
-  std::future<Answer> future = promise.get_future();
-  mailbox_.post([&] { promise.set_value(question()); });
-  return future.get();
+  return thread_.held([&](bool running) {
+    if (!running) return question();
+    std::promise<decltype(question())> promise;
+    auto answer = promise.get_future();
+    mailbox_.post([&] { promise.set_value(question()); });
+    return answer.get();
+  });
 }
 
 void FrontendLoop::set_model(const std::string& name, exec::Signature signature, double slo_ms) {

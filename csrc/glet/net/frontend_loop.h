@@ -1,14 +1,12 @@
 #pragma once
 
-#include <atomic>
-#include <deque>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "glet/event_fd.h"
 #include "glet/net/frontend_core.h"
+#include "glet/net/loop_thread.h"
 #include "glet/net/mailbox.h"
 
 namespace glet::net {
@@ -53,14 +51,11 @@ class FrontendLoop {
 
   FrontendCore core_;  // the loop thread's alone while it runs
   Mailbox mailbox_;
+  LoopThread thread_{"glet-frontend", mailbox_};
   EventFd control_;
   std::mutex control_mutex_;
   std::vector<ControlRequest> control_requests_;
   std::vector<int> lost_;
-  std::mutex lifecycle_mutex_;
-  bool running_ = false;
-  std::atomic<bool> stop_{false};
-  std::thread thread_;
 };
 
 }  // namespace glet::net
