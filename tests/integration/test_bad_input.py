@@ -130,6 +130,10 @@ PLANS = {
     "sum": ("0,60,0,double,4,0\n0,60,1,double,4,0\n", "add up to 120 %; at most 100 is valid"),
     "empty": ("", "plan.txt: is empty; valid are lines gpu,share"),
     "model": ("0,50,0,duble,4,20.0\n", "plan.txt: model 'duble' is not in"),
+    "batch": (
+        "0,50,0,double,9,20.0\n",
+        "plan.txt: batch 9 of model 'double' is above its max_batch; valid is",
+    ),
     "nearest": ("0,50,0,duble,4,20.0\n", "did you mean 'double'?"),
     "device": ("1,50,0,double,4,20.0\n", "device 1, which no backend has; valid are 0"),
 }

@@ -101,7 +101,7 @@ Nanos ClientConnection::wake_at() const {
 std::string ClientConnection::trouble() const {
   switch (state_) {
     case State::kDown:
-      return "no connection to " + address_;
+      return "no connection to " + address_ + "; is a frontend running there (glet up)?";
     case State::kGreeting:
       return address_ + " accepts connections but does not answer a hello";
     case State::kRejected:

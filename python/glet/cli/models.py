@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from glet.clock import SystemClock
+from glet.config.load import nearest
 from glet.config.zoo import zoo, zoo_model
 from glet.errors import ConfigError
 from glet.serve.compile import Progress, compile_entries
@@ -135,6 +136,11 @@ def run_check(args: argparse.Namespace) -> int:
     """Prints one line per entry; the exit code is 1 when one of them is wrong."""
     repository = Repository(args.folder)
     names = args.names or repository.names()
+    for name in names:
+        if name not in repository.names():
+            raise ConfigError(
+                f"model {name!r} is not in {args.folder}; {nearest(name, repository.names())}"
+            )
     if not names and not args.json:
         print(f"no models in {args.folder}")
     problems = {name: repository.check(name) for name in names}

@@ -43,6 +43,13 @@ def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -
             raise ConfigError(
                 f"{where}: model {name!r} is not in {cluster.models}; {nearest(name, entries)}"
             )
+    for share in (share for gpulet in plan.gpulets for share in gpulet.models):
+        largest = entries[share.model].config.max_batch
+        if share.batch > largest:
+            raise ConfigError(
+                f"{where}: batch {share.batch} of model {share.model!r} is above its max_batch; "
+                f"valid is 1 to {largest}"
+            )
     known = {backend.device for backend in cluster.backend}
     for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
         raise ConfigError(
