@@ -9,7 +9,7 @@ namespace glet::net {
 namespace {
 
 constexpr int kBurst = 256;  // messages handed to the engine in one call
-constexpr long kTickMs = 1000;
+constexpr int kTickMs = 1000;
 // Below this a copy into the frame is cheaper than a counted holder of the batch's memory.
 constexpr std::size_t kCopyBelow = 4096;
 
@@ -70,13 +70,13 @@ void ExecutorLoop::close() {
 }
 
 void ExecutorLoop::run() {
+  pollfd waited[] = {
+      {socket_.fd(), POLLIN, 0}, {engine_.completion_fd(), POLLIN, 0}, {mailbox_.fd(), POLLIN, 0}};
   bool more = false;
   while (!thread_.stopping()) {
-    PollItem items[] = {{socket_.raw(), 0, kPollIn, 0},
-                        {nullptr, engine_.completion_fd(), kPollIn, 0},
-                        {nullptr, mailbox_.fd(), kPollIn, 0}};
-    poll(items, more ? 0 : kTickMs);
-    if (items[2].revents != 0) mailbox_.run();
+    wait(waited, more ? 0 : kTickMs);
+    if (waited[2].revents != 0) mailbox_.run();
+    // Before receive(): waiting is right only when that came after the last send.
     answer_completions();
     more = receive();
   }

@@ -88,6 +88,7 @@ void FrontendCore::add_executor(int executor, const std::string& endpoint, Nanos
   socket->send(hello, false);
   Link& link = links_[executor];
   link.socket = std::move(socket);
+  descriptors_.clear();
   link.next_ping = now;
 }
 
@@ -100,6 +101,7 @@ void FrontendCore::lose(int executor, Nanos now) {
     if (targets_[i].executor == executor) router_.set_up(static_cast<route::GpuletId>(i), false);
   }
   links_.erase(executor);
+  descriptors_.clear();
   const auto stranded = pending_.tags_where([&](const Pending& pending) {
     return targets_[static_cast<std::size_t>(pending.gpulet)].executor == executor;
   });
@@ -110,15 +112,20 @@ void FrontendCore::answer(const std::string& client, const std::string& header) 
   send_to_client(client, header, nullptr);
 }
 
-std::vector<PollItem> FrontendCore::poll_items() const {
-  std::vector<PollItem> items{{clients_socket_.raw(), 0, kPollIn, 0}};
-  for (const auto& [number, link] : links_) items.push_back({link.socket->raw(), 0, kPollIn, 0});
-  return items;
+const std::vector<pollfd>& FrontendCore::descriptors() {
+  if (descriptors_.empty()) {
+    descriptors_.push_back({clients_socket_.fd(), POLLIN, 0});
+    for (const auto& [number, link] : links_) {
+      descriptors_.push_back({link.socket->fd(), POLLIN, 0});
+    }
+  }
+  return descriptors_;
 }
 
 // ---- time ----
 
-void FrontendCore::tick(Nanos now) {
+bool FrontendCore::tick(Nanos now) {
+  bool sent = false;
   std::vector<int> silent;
   for (auto& [number, link] : links_) {
     if (link.silent_since != kNever && now - link.silent_since > kSilence) silent.push_back(number);
@@ -127,6 +134,7 @@ void FrontendCore::tick(Nanos now) {
     ping.count = ++link.pings;
     Message frame = pack(ping);
     link.socket->send(frame, false);
+    sent = true;
     link.next_ping = now + kPingEvery;
     if (link.silent_since == kNever) link.silent_since = now;
   }
@@ -134,10 +142,13 @@ void FrontendCore::tick(Nanos now) {
     lose(number, now);
     on_lost(number);
   }
-  if (now < next_sweep_) return;
-  next_sweep_ = now + kSweepEvery;
-  give_up_overdue(now);
-  forget_idle_clients(now);
+  if (now >= next_sweep_) {
+    next_sweep_ = now + kSweepEvery;
+    give_up_overdue(now);
+    forget_idle_clients(now);
+    sent = true;
+  }
+  return sent || !silent.empty();
 }
 
 void FrontendCore::give_up_overdue(Nanos now) {

@@ -64,12 +64,14 @@ class FrontendCore {
   void stop_admitting() { admitting_ = false; }
   void answer(const std::string& client, const std::string& header);
 
-  // Sockets to wait on; changes when executors come and go.
-  std::vector<PollItem> poll_items() const;
-  // Handles a bounded burst from every socket; true when more may wait.
+  // Descriptors of all sockets, to wait on after receive() said false; changes when executors come
+  // and go.
+  const std::vector<pollfd>& descriptors();
+  // Handles a bounded burst from every socket; false when nothing waits anywhere.
   bool receive(Nanos now);
-  // Pings, lost executors and overdue requests; call some times a second, after receive().
-  void tick(Nanos now);
+  // Pings, lost executors and overdue requests; call some times a second, after receive(). True
+  // when something was sent, so that receive() has to come again before waiting.
+  bool tick(Nanos now);
 
   std::size_t outstanding() const { return pending_.size(); }
   std::vector<FrontendModelStats> stats() const;
@@ -138,12 +140,14 @@ class FrontendCore {
   std::map<std::string, batch::ModelId, std::less<>> model_ids_;
   std::vector<Target> targets_;  // index is the GpuletId
   route::Router router_;
+  std::vector<pollfd> descriptors_;  // empty when out of date
   SlotTable<Pending> pending_;
   std::unordered_map<std::string, Client> clients_;
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it
   std::string scratch_;
   bool admitting_ = true;
+  bool forwarded_ = false;
   Nanos next_sweep_{0};
 };
 

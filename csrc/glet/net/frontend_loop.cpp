@@ -9,7 +9,7 @@
 namespace glet::net {
 namespace {
 
-constexpr long kTickMs = 50;
+constexpr int kTickMs = 50;
 
 }  // namespace
 
@@ -50,14 +50,15 @@ void FrontendLoop::close() {
 }
 
 void FrontendLoop::run() {
+  std::vector<pollfd> waited;
   bool more = false;
   while (!thread_.stopping()) {
-    std::vector<PollItem> items = core_.poll_items();
-    items.push_back({nullptr, mailbox_.fd(), kPollIn, 0});
-    poll(items, more ? 0 : kTickMs);
-    if (items.back().revents != 0) mailbox_.run();
+    waited = core_.descriptors();
+    waited.push_back({mailbox_.fd(), POLLIN, 0});
+    wait(waited, more ? 0 : kTickMs);
+    if (waited.back().revents != 0) mailbox_.run();
     more = core_.receive(exec::now());
-    core_.tick(exec::now());
+    more |= core_.tick(exec::now());
   }
   mailbox_.run();
 }

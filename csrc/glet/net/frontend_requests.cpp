@@ -24,6 +24,7 @@ std::string format_ms(double value) {
 
 bool FrontendCore::receive(Nanos now) {
   bool more = false;
+  forwarded_ = false;
   // Answers first: they free what the new requests need.
   for (auto& [number, link] : links_) {
     int handled = 0;
@@ -48,7 +49,7 @@ bool FrontendCore::receive(Nanos now) {
     if (identity.more()) on_client_message(now);
     ++handled;
   }
-  return more || handled == kBurst;
+  return more || forwarded_ || handled == kBurst;
 }
 
 void FrontendCore::on_client_message(Nanos now) {
@@ -169,6 +170,7 @@ bool FrontendCore::send_request(std::uint64_t tag, Pending& pending, Nanos now) 
   request.budget_ns = (pending.deadline - now).count();
   Socket& socket = *links_.find(target.executor)->second.socket;
   Message head = pack(request);
+  forwarded_ = true;  // a link was sent to after it was found empty, maybe: receive() comes again
   if (socket.send(head, !pending.frames.empty()) != Socket::Sent::kYes) return false;
   for (std::size_t i = 0; i < pending.frames.size(); ++i) {
     Message frame = pending.frames[i].share();

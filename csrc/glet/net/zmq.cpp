@@ -41,6 +41,7 @@ struct ZmqApi {
 namespace {
 
 // Numbers of libzmq's stable interface (zmq.h, 4.x).
+constexpr int kOptFd = 14;
 constexpr int kOptLinger = 17;
 constexpr int kOptMaxMsgSize = 22;
 constexpr int kOptSndHwm = 23;
@@ -275,10 +276,26 @@ bool Socket::receive(Message& frame) {
   return true;
 }
 
+int Socket::fd() const {
+  int fd = -1;
+  std::size_t size = sizeof fd;
+  if (zmq_api().getsockopt(socket_, kOptFd, &fd, &size) != 0) {
+    throw DeviceError("[Socket.fd] " + last_error());
+  }
+  return fd;
+}
+
 void Socket::skip_rest() {
   Message frame;
   while (receive(frame) && frame.more()) {
   }
+}
+
+int wait(std::span<pollfd> descriptors, int timeout_ms) {
+  const int ready = ::poll(descriptors.data(), descriptors.size(), timeout_ms);
+  if (ready >= 0) return ready;
+  if (errno == EINTR) return 0;
+  throw DeviceError(std::string("[wait] ") + std::strerror(errno));
 }
 
 int poll(std::span<PollItem> items, long timeout_ms) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <poll.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -96,6 +98,10 @@ class Socket {
   Sent send(Message& frame, bool more);
   // Never blocks; false when nothing waits.
   bool receive(Message& frame);
+  // Readable when there may be more to receive, but only after receive() said false since the last
+  // send() on this socket: libzmq announces changes, not states. Whoever waits on it alone has to
+  // make sure of that order.
+  int fd() const;
   // Receives and drops what is left of the current message. Call while the last frame had more().
   void skip_rest();
 
@@ -115,5 +121,9 @@ inline constexpr short kPollIn = 1;
 
 // Waits until one item is ready or `timeout_ms` passed (-1: no limit). Interrupted calls return 0.
 int poll(std::span<PollItem> items, long timeout_ms);
+
+// Waits on plain descriptors, Socket::fd() among them: one system call, where poll() above makes
+// several for each socket. Interrupted calls return 0.
+int wait(std::span<pollfd> descriptors, int timeout_ms);
 
 }  // namespace glet::net
