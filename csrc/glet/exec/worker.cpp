@@ -178,6 +178,7 @@ void Worker::submit(std::span<Submission> burst, std::vector<Completion>& refuse
       // Not freed under the lock: it goes with the burst.
       submission.payload = std::move(pending.payload);
     }
+    if (wake) submitted_.store(true, std::memory_order_relaxed);
     wake = wake && std::exchange(sleeping_, false);
   }
   if (wake) wake_.notify_one();

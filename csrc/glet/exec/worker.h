@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -95,6 +96,7 @@ class Worker {
   void execute(Model& model, Nanos formed);
   void copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes);
   void finish(Lock& lock);
+  void look_on(Lock& lock, Nanos wake_at);
   void sleep_until(Lock& lock, Nanos wake_at);
 
   const GpuletId gpulet_;
@@ -116,6 +118,8 @@ class Worker {
   bool admitting_ = true;
   bool refresh_threads_ = false;
   bool sleeping_ = false;
+  bool looked_ = true;                  // since the last batch the worker has looked on in vain
+  std::atomic<bool> submitted_{false};  // what it looks at, without the lock
   bool stop_ = false;
 
   // The worker's own.

@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <sched.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -11,6 +12,12 @@
 
 // The thread's side of a worker; worker.cpp is the callers'.
 namespace glet::exec {
+
+namespace {
+
+constexpr Nanos kLookOn = std::chrono::microseconds(20);
+
+}  // namespace
 
 void Worker::main(const PartitionSpec& spec, std::promise<void>& entered) {
   ::pthread_setname_np(::pthread_self(),
@@ -40,7 +47,11 @@ void Worker::loop() {
     } else if (!done_.empty()) {
       finish(lock);
     } else if (measurements_.empty()) {
-      sleep_until(lock, decision.wake_at);
+      if (!std::exchange(looked_, true)) {
+        look_on(lock, decision.wake_at);
+      } else {
+        sleep_until(lock, decision.wake_at);
+      }
     }
   }
   abandon_questions();
@@ -135,6 +146,7 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   }
   busy_until_ = Nanos(0);
   finish(lock);
+  looked_ = false;
 }
 
 // Announces what is done; only then the batch counts as ended.
@@ -188,6 +200,17 @@ void Worker::copy_inputs(Runner& runner, const std::vector<std::size_t>& input_b
   for (Pending& pending : batch_) {
     if (pending.payload != nullptr && !pending.payload->release_on_owner()) pending.payload.reset();
   }
+}
+
+// After a batch the next request is often close, and an idle core takes tens of microseconds to
+// come back (a virtual one more): so the worker looks a moment longer before it sleeps, and lets
+// anybody else who wants the core have it meanwhile.
+void Worker::look_on(Lock& lock, Nanos wake_at) {
+  submitted_.store(false, std::memory_order_relaxed);
+  lock.unlock();
+  const Nanos until = std::min(now() + kLookOn, wake_at);
+  while (!submitted_.load(std::memory_order_relaxed) && now() < until) ::sched_yield();
+  lock.lock();
 }
 
 void Worker::sleep_until(Lock& lock, Nanos wake_at) {
