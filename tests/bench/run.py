@@ -48,7 +48,8 @@ def core_null() -> list[Line]:
     lines = []
     for text in done.stdout.splitlines():
         figures = json.loads(text)
-        params = {key: figures.pop(key) for key in ("result", "bursts_in_flight") if key in figures}
+        named = ("result", "caller", "bursts_in_flight")
+        params = {key: figures.pop(key) for key in named if key in figures}
         lines.append(emit(CORE_NULL, params, **figures, load=load_average()))
     return lines
 
