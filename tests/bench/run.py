@@ -71,8 +71,12 @@ def script(name: str, options: list[str]) -> list[Line]:
 
 def written(lines: list[Line]) -> str:
     """The results as Markdown."""
+    commits: dict[str, list[str]] = {}
+    for bench, commit in dict.fromkeys((line["bench"], line["commit"]) for line in lines):
+        commits.setdefault(commit, []).append(bench)
+    measured = "; ".join(f"{commit}: {', '.join(names)}" for commit, names in commits.items())
     parts = [
-        f"{cpu()}, {lines[-1]['cores']} cores, shared with others; commit {lines[-1]['commit']}. "
+        f"{cpu()}, {lines[-1]['cores']} cores, shared with others. Commits: {measured}. "
         "`load` is the load average of the minute in which the row was measured, the benchmark's "
         "own included.",
         targets(lines),

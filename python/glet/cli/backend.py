@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from glet.cli.daemon import add_options, cluster_config, run_daemon
+from glet.cli.daemon import add_device_options, add_options, cluster_config, run_daemon
 from glet.cli.main import Parser, run_command
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
@@ -13,7 +13,6 @@ from glet.config.load import nearest
 from glet.errors import ConfigError
 from glet.serve.backend import Backend
 from glet.serve.compile_cache import default_cache
-from glet.types.device import PARTITION_KINDS
 
 EXAMPLE = """example:
   glet-backend --models models --control tcp://127.0.0.1:5601
@@ -39,17 +38,7 @@ def parser() -> Parser:
     )
     made.add_argument("--control", metavar="ENDPOINT", help="where frontends connect")
     made.add_argument("--data", metavar="ENDPOINT", help="where executors bind: tcp://HOST:*")
-    made.add_argument(
-        "--partition",
-        choices=PARTITION_KINDS,
-        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
-    )
-    made.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
-    made.add_argument(
-        "--isolation",
-        choices=("device", "gpulet"),
-        help="one executor process per device or per gpulet (default: device)",
-    )
+    add_device_options(made)
     return made
 
 

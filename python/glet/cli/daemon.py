@@ -12,6 +12,7 @@ from glet.config.cluster import ClusterConfig, anchored, load_cluster
 from glet.errors import GletError
 from glet.serve.child import end_with_parent
 from glet.serve.status import Event, StatusPipe
+from glet.types.device import PARTITION_KINDS
 
 OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "cache")
 
@@ -34,6 +35,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--status-fd", type=int, metavar="N", help="write events there, as JSON lines"
     )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when that process ends")
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """How a device is cut and who hosts it: for every command that owns one."""
+    parser.add_argument(
+        "--partition",
+        choices=PARTITION_KINDS,
+        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
+    )
+    parser.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
+    parser.add_argument(
+        "--isolation",
+        choices=("device", "gpulet"),
+        help="one executor process per device or per gpulet (default: device)",
+    )
 
 
 def cluster_config(args: argparse.Namespace) -> ClusterConfig:

@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 
 from glet import log
-from glet.cli.daemon import cluster_config
+from glet.cli.daemon import add_device_options, cluster_config
 from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig
 from glet.serve.compile_cache import default_cache
 from glet.serve.poll_loop import PollLoop
 from glet.serve.up import LocalCluster
-from glet.types.device import PARTITION_KINDS
 
 EXAMPLE = """example:
   glet up --models models
@@ -47,17 +46,7 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
     )
-    made.add_argument(
-        "--partition",
-        choices=PARTITION_KINDS,
-        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
-    )
-    made.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
-    made.add_argument(
-        "--isolation",
-        choices=("device", "gpulet"),
-        help="one executor process per device or per gpulet (default: device)",
-    )
+    add_device_options(made)
     made.add_argument(
         "--cache",
         metavar="DIR",

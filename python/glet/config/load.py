@@ -24,13 +24,17 @@ _AT_PATH = re.compile(r" - at `\$\.?(.*)`$")
 
 def load(path: Path, kind: type[T]) -> T:
     """The file as a `kind`. Raises ConfigError that says file, field and what would be valid."""
+    return decode(read_text(path), kind, str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user named. Raises ConfigError when there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode(text, kind, str(path))
 
 
 def decode(text: str, kind: type[T], where: str) -> T:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from glet.config.load import read_text
 from glet.errors import ConfigError
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
 
@@ -24,13 +25,7 @@ _NUMBER = re.compile(r"\d{1,9}")
 
 def read(path: Path) -> Plan:
     """The plan in a file. Raises ConfigError `file:line: what is wrong; what is valid`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(text, str(path))
+    return parse(read_text(path), str(path))
 
 
 def parse(text: str, where: str) -> Plan:

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_left
 from pathlib import Path
 
+from glet.config.load import read_text
 from glet.errors import ConfigError, ProfileError
 
 COLUMNS = "model,share,batch,latency_ms"
@@ -65,13 +66,7 @@ class LatencyProfile:
 
 def read(path: Path) -> LatencyProfile:
     """The profile in a file. Raises ConfigError `file:line: what is wrong; what is valid`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(text, str(path))
+    return parse(read_text(path), str(path))
 
 
 def parse(text: str, where: str) -> LatencyProfile:
