@@ -86,8 +86,8 @@ GpuletDecision GpuletQueue::decide(Nanos now) const {
   Nanos wake_at = kNever;
   const std::vector<Next> all = next_batches(now, wake_at);
   const auto ready = [](const Next& next) { return next.batch > 0; };
-  const auto least = std::find_if(all.begin(), all.end(), ready);
-  if (least == all.end()) return {-1, 0, wake_at};
+  const auto earliest = std::find_if(all.begin(), all.end(), ready);
+  if (earliest == all.end()) return {-1, 0, wake_at};
 
   const auto run = [&](const Next& next, int batch) {
     return GpuletDecision{entries_[next.index].model, batch, kNever};
@@ -95,13 +95,15 @@ GpuletDecision GpuletQueue::decide(Nanos now) const {
   for (const Next& next : all) {
     if (ready(next) && harmless(next, all, now)) return run(next, next.batch);
   }
-  const int part = harmless_part(*least, all, now);
-  if (part > 0) return run(*least, part);
+  const int part = harmless_part(*earliest, all, now);
+  if (part > 0) return run(*earliest, part);
   const Next& chosen = furthest_below_share(all);
   return run(chosen, chosen.batch);
 }
 
-// By slack, least first. Those that linger have batch 0: not ready, but not to be made late either.
+// Earliest deadline first: of all orders of what waits, that one has the least greatest lateness
+// (Jackson's rule, 1955), so harmless() finds an order without a late one whenever there is one.
+// Those that linger have batch 0: not ready, but not to be made late either.
 std::vector<GpuletQueue::Next> GpuletQueue::next_batches(Nanos now, Nanos& wake_at) const {
   std::vector<Next> all;
   all.reserve(entries_.size());
@@ -116,10 +118,10 @@ std::vector<GpuletQueue::Next> GpuletQueue::next_batches(Nanos now, Nanos& wake_
                                 queue.size(), static_cast<std::size_t>(queue.limits().max_batch)));
     const Nanos length = queue.latency(batch);
     const Nanos due = earlier_by(queue.earliest_deadline(), queue.limits().margin);
-    all.push_back({index, decision.batch_size, length, earlier_by(due, length)});
+    all.push_back({index, decision.batch_size, length, due, earlier_by(due, length)});
   }
   std::stable_sort(all.begin(), all.end(),
-                   [](const Next& a, const Next& b) { return a.latest < b.latest; });
+                   [](const Next& a, const Next& b) { return a.due < b.due; });
   return all;
 }
 
@@ -146,7 +148,8 @@ int GpuletQueue::harmless_part(const Next& first, const std::vector<Next>& all, 
     if (other.index != first.index) others = later_by(others, other.length);
   }
   for (int part = first.batch - 1; part > 0; --part) {
-    const Next smaller{first.index, part, queue.latency(part), first.latest};
+    const Nanos length = queue.latency(part);
+    const Next smaller{first.index, part, length, first.due, earlier_by(first.due, length)};
     if (!harmless(smaller, all, now)) continue;
     const Nanos rest = later_by(later_by(now, smaller.length), others);
     const Nanos end = later_by(rest, queue.latency(first.batch - part));

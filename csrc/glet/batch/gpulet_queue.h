@@ -23,7 +23,8 @@ struct LateRequest {
   Request request;
 };
 
-// All queues of one gpulet. The model whose batch has the least slack goes first. Under overload
+// All queues of one gpulet. The earliest deadline goes first, unless another batch first saves one
+// that would be late. Under overload
 // (running one model's batch now makes another ready model late), time is shared by what the plan
 // promised: the model furthest below its time_share goes first. Idle time is never wasted on
 // promises: a model alone may use everything.
@@ -61,6 +62,7 @@ class GpuletQueue {
     std::size_t index;
     int batch;
     Nanos length;
+    Nanos due;
     Nanos latest;
   };
 

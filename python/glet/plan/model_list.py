@@ -13,7 +13,7 @@ import msgspec
 
 from glet.config.load import read_text
 from glet.errors import ConfigError
-from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
+from glet.types.plan import GpuletPlan, ModelShare, Plan, lingers, problems
 
 RESERVED = "reserved"
 RESERVED_BATCH = 32
@@ -31,7 +31,7 @@ def read(path: Path) -> Plan:
 def parse(text: str, where: str) -> Plan:
     """Like read(), for text; `where` names its origin in errors.
 
-    A model's rate is a full batch per duty cycle. Models of one gpulet are promised equal parts of
+    A model's rate is a full batch per duty cycle; what the cycles say of waiting is `lingers()`. Models of one gpulet are promised equal parts of
     its time: the format has no column for that.
     """
     placed: dict[_Place, list[ModelShare]] = {}
@@ -75,7 +75,8 @@ def _gpulets(placed: dict[_Place, list[ModelShare]]) -> tuple[GpuletPlan, ...]:
             share_pct=share_pct,
             dedup=dedup,
             models=tuple(
-                msgspec.structs.replace(model, time_share=1.0 / len(models)) for model in models
+                msgspec.structs.replace(model, time_share=1.0 / len(models))
+                for model in lingers(models)
             ),
         )
         for (device, share_pct, dedup), models in placed.items()

@@ -206,6 +206,7 @@ class Backend:
                 time_share=share.time_share,
                 capacity=self._cluster.queue_capacity,
                 margin_ms=self._cluster.margin_ms,
+                linger_ms=share.linger_ms,
             )
             number = self._numbers.setdefault(share.model, len(self._numbers))
             known = self._tables.get(_table_key(share.model, placed), ())

@@ -170,6 +170,7 @@ def model_plan(latency_ms: LatencyPoints, limits: Limits) -> Any:
             capacity=limits.capacity,
             max_batch=limits.batch,
             margin_ns=round(limits.margin_ms * NS_PER_MS),
+            linger_ns=round(limits.linger_ms * NS_PER_MS),
         ),
         limits.time_share,
     )

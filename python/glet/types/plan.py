@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -12,7 +12,8 @@ class ModelShare(msgspec.Struct, frozen=True, kw_only=True):
 
     `batch` is a cap. `rate_rps` is what the plan gives the model here, 0 when the plan names no
     rate. `duty_cycle_ms` is how often a batch is collected, None when the plan does not say.
-    `time_share` is the part of the gpulet's time promised to the model.
+    `time_share` is the part of the gpulet's time promised to the model. `linger_ms` is how long
+    its oldest request waits for company while the gpulet idles (see `lingers()`).
     """
 
     model: str
@@ -20,6 +21,7 @@ class ModelShare(msgspec.Struct, frozen=True, kw_only=True):
     rate_rps: float = 0.0
     duty_cycle_ms: float | None = None
     time_share: float = 1.0
+    linger_ms: float = 0.0
 
 
 class GpuletPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def models(self) -> tuple[str, ...]:
         """Names of all models that are placed, sorted."""
         return tuple(sorted({m.model for gpulet in self.gpulets for m in gpulet.models}))
+
+
+def lingers(models: Sequence[ModelShare]) -> tuple[ModelShare, ...]:
+    """The same models of one gpulet, with the time that each waits for company.
+
+    Models with one common duty cycle take turns: nobody waits, each turn takes what there is. Models
+    with duty cycles of their own collect whole batches, so that none asks for more of the gpulet's
+    time than it was planned: the oldest of `batch` evenly spaced requests waits for batch - 1 more.
+    """
+    cycles_ms = {share.duty_cycle_ms or 0.0 for share in models}
+    waits = len(cycles_ms) > 1
+    return tuple(
+        msgspec.structs.replace(
+            share,
+            linger_ms=waits * (share.duty_cycle_ms or 0.0) * (1.0 - 1.0 / max(1, share.batch)),
+        )
+        for share in models
+    )
 
 
 def problems(gpulets: Iterable[GpuletPlan]) -> list[str]:

@@ -153,12 +153,13 @@ class BackendState(Message, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan's side of a queue."""
+    """The plan's side of a queue. `linger_ms`: how long its oldest request waits for company."""
 
     batch: int
     time_share: float
     capacity: int
     margin_ms: float
+    linger_ms: float = 0.0
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
