@@ -31,8 +31,8 @@ def read(path: Path) -> Plan:
 def parse(text: str, where: str) -> Plan:
     """Like read(), for text; `where` names its origin in errors.
 
-    A model's rate is a full batch per duty cycle; what the cycles say of waiting is `lingers()`. Models of one gpulet are promised equal parts of
-    its time: the format has no column for that.
+    A model's rate is a full batch per duty cycle; what the cycles say of waiting is in lingers().
+    Models of one gpulet are promised equal parts of its time: the format has no column for that.
     """
     placed: dict[_Place, list[ModelShare]] = {}
     for number, line in enumerate(text.splitlines(), start=1):

@@ -52,15 +52,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(sorted({m.model for gpulet in self.gpulets for m in gpulet.models}))
 
 
+def takes_turns(models: Sequence[ModelShare]) -> bool:
+    """Whether these models of one gpulet have one common duty cycle, or none."""
+    return len({share.duty_cycle_ms or 0.0 for share in models}) <= 1
+
+
 def lingers(models: Sequence[ModelShare]) -> tuple[ModelShare, ...]:
     """The same models of one gpulet, with the time that each waits for company.
 
-    Models with one common duty cycle take turns: nobody waits, each turn takes what there is. Models
-    with duty cycles of their own collect whole batches, so that none asks for more of the gpulet's
-    time than it was planned: the oldest of `batch` evenly spaced requests waits for batch - 1 more.
+    Models with one common duty cycle take turns: nobody waits, each turn takes what there is.
+    Models with duty cycles of their own collect whole batches, so that none asks for more of the
+    gpulet's time than was planned: the oldest of `batch` evenly spaced requests waits for the last.
     """
-    cycles_ms = {share.duty_cycle_ms or 0.0 for share in models}
-    waits = len(cycles_ms) > 1
+    waits = not takes_turns(models)
     return tuple(
         msgspec.structs.replace(
             share,
