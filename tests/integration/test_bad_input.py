@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glet.config.resource import profile_folder
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Break = Callable[[Path], None]
 TOML = """slo_ms = 100.0
@@ -174,10 +176,13 @@ def test_a_cluster_file_that_is_wrong(glet: Command, folder: Path, text: str, me
 
 
 PROFILES = {
-    "model": ("other,100,8,3.0\n", "latency.csv: profile has no model 'double'; it has other"),
+    "model": ("other,100,8,3.0\n", "latency.csv: has no model 'double'; valid are other"),
     "line": ("double,100,8\n", "latency.csv:1: is 'double,100,8'; valid is model,share,batch"),
-    "batch": ("double,100,4,3.0\n", "no batch 5; measured are 4..4"),
-    "share": ("double,50,8,3.0\n", "no share of 100 %; measured are 50"),
+    "batch": (
+        "double,100,4,3.0\n",
+        "latency.csv: profile of 'double' has no batch 8; valid is 1..4",
+    ),
+    "share": ("double,50,8,3.0\n", "no share of 100 %; valid is 50..50 %"),
 }
 
 
@@ -187,6 +192,12 @@ def test_a_profile_that_does_not_do(glet: Command, folder: Path, text: str, mess
     (folder / "plan.txt").write_text("0,100,0,double,8,0\n")
     options = ("--partition", "profiled", "--profile", "latency.csv")
     assert message in up(glet, folder, *options, "--plan", "plan.txt")
+
+
+def test_a_profile_folder_without_the_model(glet: Command, folder: Path) -> None:
+    shipped = profile_folder("synthetic-gpu")
+    said = up(glet, folder, "--partition", "profiled", "--profile", str(shipped))
+    assert f"{shipped}/latency.csv: has no model 'double'; valid are bert, densenet161" in said
 
 
 @pytest.mark.parametrize("command", ["up", "demo"])

@@ -64,7 +64,9 @@ def _backend(cluster: ClusterConfig, args: argparse.Namespace) -> BackendConfig:
     given = {key: getattr(args, key) for key in ("control", "data", "profile")}
     config = msgspec.structs.replace(config, **{k: v for k, v in given.items() if v is not None})
     if cluster.partition == "profiled" and not config.profile:
-        raise ConfigError("partition profiled needs --profile FILE, a latency.csv")
+        raise ConfigError(
+            "partition profiled needs --profile FILE, a latency.csv or a profile folder"
+        )
     if not config.control and not cluster.run_dir:
         raise ConfigError("no control address; say --control tcp://127.0.0.1:PORT, or --run-dir")
     return config

@@ -44,7 +44,11 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         choices=PARTITION_KINDS,
         help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
     )
-    parser.add_argument("--profile", metavar="FILE", help="latency.csv, for --partition profiled")
+    parser.add_argument(
+        "--profile",
+        metavar="FILE",
+        help="latency.csv or a profile folder, for --partition profiled",
+    )
     parser.add_argument(
         "--isolation",
         choices=("device", "gpulet"),

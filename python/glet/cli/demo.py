@@ -73,7 +73,10 @@ def add_parser(subparsers: Any) -> None:
         help="what a gpulet is: CPU cores, or emulated by a profile (default: %(default)s)",
     )
     parser.add_argument(
-        "--profile", default="", metavar="FILE", help="latency.csv, for --partition profiled"
+        "--profile",
+        default="",
+        metavar="FILE",
+        help="latency.csv or a profile folder, for --partition profiled",
     )
     parser.add_argument(
         "--seed", type=int, default=SEED, help="of arrivals and inputs (default: %(default)s)"

@@ -17,7 +17,7 @@ from glet.serve.up import LocalCluster
 EXAMPLE = """example:
   glet up --models models
   glet up cluster.toml --plan ModelList.txt
-  glet up --models models --partition profiled --profile latency.csv
+  glet up --models models --partition profiled --profile profiles/synthetic-gpu
 """
 
 

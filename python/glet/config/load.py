@@ -1,10 +1,11 @@
-"""TOML -> frozen structs, and one clear line when the file is wrong.
+"""TOML or JSON -> frozen structs, and one clear line when the file is wrong.
 
 Any msgspec struct can be loaded. Unknown keys are refused by a look at the struct's fields, at
 every depth, even where the struct itself would let them pass.
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -39,7 +40,15 @@ def read_text(path: Path) -> str:
 
 def decode(text: str, kind: type[T], where: str) -> T:
     """Like load(), for text; `where` names its origin in errors."""
-    data = _parse(text, where)
+    return _convert(_parse(text, where), kind, where)
+
+
+def decode_json(text: str, kind: type[T], where: str) -> T:
+    """Like decode(), for JSON; what is no JSON is named as `where:line:column`."""
+    return _convert(_parse_json(text, where), kind, where)
+
+
+def _convert(data: Any, kind: type[T], where: str) -> T:
     misnamed = _misnamed(msgspec.inspect.type_info(kind), data, "")
     if misnamed is not None:
         raise ConfigError(f"{where}: {misnamed}")
@@ -74,6 +83,32 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         what = _one_line(message[: at.start()])
         quoted = lines[min(number, len(lines)) - 1].strip()[:QUOTED]
         raise ConfigError(f"{where}:{number}: {what} in {quoted!r}") from error
+
+
+def _parse_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_table, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ConfigError(f"{where}: is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        at = f"{where}:{error.lineno}:{error.colno}"
+        raise ConfigError(f"{at}: {_one_line(error.msg)}") from error
+    # A number of 5,000 digits, or what the two functions below refuse.
+    except ValueError as error:
+        raise ConfigError(f"{where}: {_one_line(str(error))}") from error
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"key {key!r} is there twice")
+        table[key] = value
+    return table
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number that can be used")
 
 
 def _located(message: str) -> str:

@@ -54,15 +54,16 @@ def to_toml(config: ModelConfig) -> str:
     for key in ("runner", "description", "samples", "labels"):
         value = getattr(config, key)
         if value not in ("", "auto"):
-            lines.append(f"{key} = {_quoted(value)}")
+            lines.append(f"{key} = {quoted(value)}")
     for role, specs in (("input", config.input), ("output", config.output)):
         for spec in specs:
-            lines += ["", f"[[{role}]]", f"name = {_quoted(spec.name)}"]
-            lines += [f"dtype = {_quoted(spec.dtype)}", f"shape = {list(spec.shape)}"]
+            lines += ["", f"[[{role}]]", f"name = {quoted(spec.name)}"]
+            lines += [f"dtype = {quoted(spec.dtype)}", f"shape = {list(spec.shape)}"]
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A string as TOML writes it."""
     # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too. Astral characters stay
     # as they are: JSON would write them as two surrogates.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

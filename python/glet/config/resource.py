@@ -1,8 +1,9 @@
-"""Where glet's own files (sample models, clusters, scenarios) lie."""
+"""Where glet's own files (sample models, clusters, scenarios, profiles) lie."""
 
 from pathlib import Path
 
 import glet
+from glet.config.load import nearest
 from glet.errors import ConfigError
 
 
@@ -17,3 +18,17 @@ def resource(*parts: str) -> Path:
         if path.exists():
             return path
     raise ConfigError(f"{'/'.join(parts)}: no such file under {package}/resource")
+
+
+def profile_folder(name: str) -> Path:
+    """A folder under `profiles/`: in a wheel `profile_data/` of the package.
+
+    Raises ConfigError that gives the nearest name when there is none.
+    """
+    package = Path(glet.__file__).parent
+    roots = (package.parents[1] / "profiles", package / "profile_data")
+    entries = [entry for root in roots if root.is_dir() for entry in root.iterdir()]
+    folders = {entry.name: entry for entry in entries if entry.is_dir()}
+    if name not in folders:
+        raise ConfigError(f"no profile is called {name!r}; {nearest(name, folders)}")
+    return folders[name]

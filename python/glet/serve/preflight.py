@@ -73,7 +73,7 @@ def _check_device(
     if not backend.profile:
         raise ConfigError(
             f"backend {backend_name(backend)}: partition profiled needs a profile; "
-            "say --profile FILE, a latency.csv"
+            "say --profile FILE, a latency.csv or a profile folder"
         )
     profile = latency_csv.read(Path(backend.profile))
     try:
@@ -84,4 +84,4 @@ def _check_device(
             for share in gpulet.models:
                 profile.table(share.model, gpulet.share_pct, entries[share.model].config.max_batch)
     except ProfileError as error:
-        raise ConfigError(f"{backend.profile}: {error}") from error
+        raise ConfigError(str(error)) from error
