@@ -27,10 +27,12 @@ Table = Sequence[float]
 # Relative slack for sums of floating-point times.
 EPSILON = 1e-9
 MOST_ROUNDS = 200
-MOST_POINTS = 400
+MOST_POINTS = 100
 FULL = 1.0 - 1e-6
+# Duty cycles closer than this are one: a ModelList has six digits.
+ALIKE = 1e-4
 # Parts of an objective that a batch may take to collect and run; larger batches use less time.
-STRETCHES = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
+STRETCHES = (1.0, 0.75, 0.5, 0.3)
 
 
 class Want(NamedTuple):
@@ -108,19 +110,34 @@ def shortest_cycle(
 
 
 def fit_deadlines(wants: Sequence[Want], factor: float = 1.0) -> Fit | None:
-    """Batches with which every job is done by its deadline, over a few sizes; None without."""
-    tried = set()
+    """Batches with which every job is done by its deadline, over a few sizes; None without.
+
+    Sizes that give all models one duty cycle are left out: in a plan that means turns.
+    """
+    if not _may_meet(wants, factor):
+        return None
+    tried: tuple[int, ...] | None = None
     for stretch in STRETCHES:
-        batches = tuple(_batch_within(want, stretch, factor) for want in wants)
-        if 0 in batches or batches in tried:
+        batches = tuple([_batch_within(want, stretch, factor) for want in wants])
+        if batches == tried or 0 in batches:
             continue
-        tried.add(batches)
-        if deadlines_hold(wants, batches, factor):
-            duties_ms = tuple(
-                1000.0 * batch / want.rate_rps for want, batch in zip(wants, batches, strict=True)
-            )
+        jobs = [job_of(want, batch, factor) for want, batch in zip(wants, batches, strict=True)]
+        if tried is None and _used(jobs) > FULL:
+            # The largest batches use the least time; smaller ones need not be tried.
+            return None
+        tried = batches
+        duties_ms = tuple([job.period_ms for job in jobs])
+        apart = max(duties_ms) > min(duties_ms) * (1.0 + ALIKE)
+        if apart and demand_fits(jobs):
             return Fit("deadlines", batches, duties_ms)
     return None
+
+
+def _may_meet(wants: Sequence[Want], factor: float) -> bool:
+    """A look that costs little: the tightest objective leaves time for one batch of any other."""
+    tightest = min(wants, key=lambda want: want.slo_ms)
+    longest_ms = max(want.table[0] for want in wants if want is not tightest)
+    return (tightest.table[0] + longest_ms) * factor <= tightest.slo_ms
 
 
 def deadlines_hold(wants: Sequence[Want], batches: Sequence[int], factor: float = 1.0) -> bool:
@@ -145,34 +162,60 @@ def job_of(want: Want, batch: int, factor: float = 1.0) -> Job:
 
 def demand_fits(jobs: Sequence[Job]) -> bool:
     """Whether non-preemptive EDF serves these sporadic jobs, whenever they start."""
-    used = sum(job.length_ms / job.period_ms for job in jobs)
-    if used > FULL or any(job.length_ms > job.due_ms * (1.0 + EPSILON) for job in jobs):
+    used = _used(jobs)
+    if used > FULL:
         return False
-    longest_ms = max(job.length_ms for job in jobs)
-    excess = sum(max(0.0, 1.0 - job.due_ms / job.period_ms) * job.length_ms for job in jobs)
-    # Beyond this the demand cannot catch up with time any more.
-    end_ms = max((longest_ms + excess) / (1.0 - used), max(job.due_ms for job in jobs))
-    if sum((end_ms - job.due_ms) / job.period_ms for job in jobs) > MOST_POINTS:
-        return False
-    times = sorted(
-        {
-            job.due_ms + k * job.period_ms
-            for job in jobs
-            for k in range(int(max(0.0, end_ms - job.due_ms) / job.period_ms) + 1)
-        }
-    )
-    return all(_demand_ms(jobs, t) <= t * (1.0 + EPSILON) for t in times)
+    longest_ms = excess_ms = 0.0
+    for period_ms, length_ms, due_ms in jobs:
+        if length_ms > due_ms * (1.0 + EPSILON):
+            return False
+        longest_ms = max(longest_ms, length_ms)
+        excess_ms += max(0.0, 1.0 - due_ms / period_ms) * length_ms
+    # Where too little time is left, it mostly shows at the first deadlines.
+    for job in jobs:
+        if _demand_ms(jobs, job.due_ms) > job.due_ms * (1.0 + EPSILON):
+            return False
+    # Beyond either of these the demand cannot catch up with time any more.
+    end_ms = min(_busy_ms(jobs, longest_ms), (longest_ms + excess_ms) / (1.0 - used))
+    times: list[float] = []
+    for period_ms, _, due_ms in jobs:
+        count = int(max(0.0, end_ms - due_ms) / period_ms)
+        if count > MOST_POINTS:
+            return False
+        times += [due_ms + k * period_ms for k in range(1, count + 1)]
+    times.sort()
+    return all(_demand_ms(jobs, time_ms) <= time_ms * (1.0 + EPSILON) for time_ms in times)
+
+
+def _busy_ms(jobs: Sequence[Job], longest_ms: float) -> float:
+    """How long a gpulet is busy at most when a longest batch has just begun and all jobs come."""
+    busy_ms = longest_ms
+    for _ in range(MOST_ROUNDS):
+        work_ms = longest_ms
+        for period_ms, length_ms, _ in jobs:
+            work_ms += (int(busy_ms / period_ms) + 1) * length_ms
+        if work_ms <= busy_ms * (1.0 + EPSILON):
+            return busy_ms
+        busy_ms = work_ms
+    return math.inf
+
+
+def _used(jobs: Sequence[Job]) -> float:
+    used = 0.0
+    for period_ms, length_ms, _ in jobs:
+        used += length_ms / period_ms
+    return used
 
 
 def _demand_ms(jobs: Sequence[Job], t_ms: float) -> float:
-    demand_ms = 0.0
-    blocking_ms = 0.0
+    """The longest work that has to be done within t, whatever has just begun included."""
+    demand_ms = blocking_ms = 0.0
     reach_ms = t_ms * (1.0 + EPSILON)
     for period_ms, length_ms, due_ms in jobs:
-        if due_ms > reach_ms:
-            blocking_ms = max(blocking_ms, length_ms)
-        else:
-            demand_ms += (math.floor((reach_ms - due_ms) / period_ms) + 1) * length_ms
+        if due_ms <= reach_ms:
+            demand_ms += (int((reach_ms - due_ms) / period_ms) + 1) * length_ms
+        elif length_ms > blocking_ms:
+            blocking_ms = length_ms
     return demand_ms + blocking_ms
 
 
