@@ -22,6 +22,7 @@ ENTRIES = {
     "glet": commands.main,
     "glet-frontend": commands.frontend,
     "glet-backend": commands.backend,
+    "glet-schedule": commands.schedule,
 }
 
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "load": ("glet.cli.load", "send requests at given rates, report goodput"),
     "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
+    "profile": ("glet.cli.profile", "measure this device, write its profile"),
+    "schedule": ("glet.cli.schedule", "plan offline: tasks and profiles in, ModelList.txt out"),
 }
 """Subcommand -> its module and one line of help.
 
@@ -71,6 +73,12 @@ def frontend(argv: Sequence[str] | None = None) -> int:
 def backend(argv: Sequence[str] | None = None) -> int:
     """`glet-backend`."""
     command = import_module("glet.cli.backend")
+    return run_command(command.parser(), command.run, argv)
+
+
+def schedule(argv: Sequence[str] | None = None) -> int:
+    """`glet-schedule`."""
+    command = import_module("glet.cli.schedule")
     return run_command(command.parser(), command.run, argv)
 
 

@@ -4,6 +4,7 @@ The one judge of all planners: it takes the plan as it stands, with its batches 
 does not ask who made it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -85,9 +86,12 @@ def assess(problem: Problem, plan: Plan) -> Assessment:
         served, found = _device(here, tasks, types[number], problem.rules)
         gpulets += served
         faults += found
-        memory_mb[number] = memory_of(
-            [[m.model for m in g.models] for g in here], types[number], problem.rules
-        )
+        try:
+            memory_mb[number] = memory_of(
+                [[m.model for m in g.models] for g in here], types[number], problem.rules
+            )
+        except ProfileError:
+            continue  # a fault of its gpulet already
         faults += _memory_faults(number, memory_mb[number], types[number], problem.rules)
     faults += _rate_faults(problem, plan)
     return Assessment(
@@ -198,7 +202,12 @@ def _served(
         rate_rps = share.rate_rps * (1.0 - RATE_SLACK)
         wants.append(Want(share.model, rate_rps, tasks[share.model].slo_ms, table.tolist()))
         batches.append(share.batch)
-    longest_ms = latencies_ms(wants, batches, factor, turns=takes_turns(gpulet.models))
+    turns = takes_turns(gpulet.models)
+    longest_ms = latencies_ms(wants, batches, factor, turns=turns)
+    if not all(map(math.isfinite, longest_ms)):
+        # At an exact boundary the slack helps in one direction only.
+        exact = [w._replace(rate_rps=m.rate_rps) for w, m in zip(wants, gpulet.models, strict=True)]
+        longest_ms = latencies_ms(exact, batches, factor, turns=turns)
     return tuple(
         ServedModel(
             model=want.model,

@@ -29,17 +29,25 @@ def build(
     the slowdown by neighbours that gpulets are made for.
     """
     pieces: list[Slot] = []
+    left: list[tuple[str, float]] = []
     for model, rate_rps in sorted(rates.items()):
-        pieces += cut(menu, model, rate_rps, factor)
+        made = cut(menu, model, rate_rps, factor)
+        pieces += made
+        missing_rps = rate_rps - sum(slot.rate_of(model) for slot in made)
+        if missing_rps > CRUMB * rate_rps:
+            left.append((model, missing_rps))
     merged = merge(menu, pieces, factor)
-    left = pack(dissolve(menu, merged, DISSOLVING * len(merged), factor), spaces)
+    left += pack(dissolve(menu, merged, DISSOLVING * len(merged), factor), spaces)
     order = sorted(left, key=lambda part: (-part[1] * menu.area[part[0]], part))
     opened = [space for space in spaces if space.slots]
     return insert_all(order, opened, [space for space in spaces if not space.slots])
 
 
 def cut(menu: Menu, model: str, rate_rps: float, factor: float = 1.0) -> list[Slot]:
-    """The gpulets, all of this model, that carry the rate with the least share in all."""
+    """The gpulets, all of this model, that carry the rate with the least share in all.
+
+    Less of it, or nothing, when with that slowdown no gpulet fits.
+    """
     rates, shares = menu.lone_rps[model], menu.shares
     places = range(menu.least[model], len(shares))
     # With interference a gpulet carries less; its fit says how much, here a guess is enough.

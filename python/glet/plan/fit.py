@@ -74,7 +74,8 @@ def fit_turns(wants: Sequence[Want], factor: float = 1.0) -> Fit | None:
         # One at a time, each done before the next comes: nobody waits.
         (want,) = wants
         alone_ms = want.table[0] * factor
-        if alone_ms <= want.slo_ms and want.rate_rps * alone_ms <= 1000.0:
+        in_time = alone_ms <= want.slo_ms * (1.0 + EPSILON)
+        if in_time and want.rate_rps * alone_ms <= 1000.0 * (1.0 + EPSILON):
             return Fit("turns", (1,), (1000.0 / want.rate_rps,))
     return None
 
@@ -110,10 +111,7 @@ def shortest_cycle(
 
 
 def fit_deadlines(wants: Sequence[Want], factor: float = 1.0) -> Fit | None:
-    """Batches with which every job is done by its deadline, over a few sizes; None without.
-
-    Sizes that give all models one duty cycle are left out: in a plan that means turns.
-    """
+    """Batches with which every job is done by its deadline, over a few sizes; None without."""
     if not _may_meet(wants, factor):
         return None
     tried: tuple[int, ...] | None = None
@@ -126,11 +124,19 @@ def fit_deadlines(wants: Sequence[Want], factor: float = 1.0) -> Fit | None:
             # The largest batches use the least time; smaller ones need not be tried.
             return None
         tried = batches
-        duties_ms = tuple([job.period_ms for job in jobs])
-        apart = max(duties_ms) > min(duties_ms) * (1.0 + ALIKE)
-        if apart and demand_fits(jobs):
-            return Fit("deadlines", batches, duties_ms)
+        if demand_fits(jobs):
+            return Fit("deadlines", batches, _apart([job.period_ms for job in jobs]))
     return None
+
+
+def _apart(duties_ms: list[float]) -> tuple[float, ...]:
+    """The same, the last a little longer where all are one: in a plan that would mean turns.
+
+    Nobody waits longer for it: a batch runs when it is whole.
+    """
+    if max(duties_ms) <= min(duties_ms) * (1.0 + ALIKE):
+        duties_ms[-1] = max(duties_ms) * (1.0 + 2.0 * ALIKE)
+    return tuple(duties_ms)
 
 
 def _may_meet(wants: Sequence[Want], factor: float) -> bool:

@@ -2,9 +2,22 @@
 
 from glet.config.load import nearest
 from glet.errors import ConfigError
+from glet.plan.edf import EdfPlanner
+from glet.plan.elastic import ElasticPlanner
+from glet.plan.exhaustive import ExhaustivePlanner
+from glet.plan.glet import GletPlanner
 from glet.plan.problem import Planner
+from glet.plan.selftuning import SelftuningPlanner
+from glet.plan.timeshare import TimesharePlanner
 
-PLANNERS: dict[str, type[Planner]] = {}
+PLANNERS: dict[str, type[Planner]] = {
+    "glet": GletPlanner,
+    "timeshare": TimesharePlanner,
+    "edf": EdfPlanner,
+    "elastic": ElasticPlanner,
+    "selftuning": SelftuningPlanner,
+    "exhaustive": ExhaustivePlanner,
+}
 """Name -> class; each can be made without arguments. Adding a planner is a line here."""
 
 

@@ -13,6 +13,9 @@ Parts = tuple[tuple[str, float], ...]
 """(model, rate_rps) that share a gpulet."""
 
 
+MOST_KNOWN = 100_000
+
+
 class Menu:
     """The models of a problem on one type of device. Shares are named by their index in `shares`.
 
@@ -35,6 +38,8 @@ class Menu:
         self.memory_mb: dict[str, float] = {}
         self.disturbed = device.interference.name != "none"
         self.fits = 0
+        # A search comes back to the same gpulets again and again.
+        self._known: dict[tuple[Parts, int, float], Fit | None] = {}
         known = frozenset(device.profile.models())
         for task in sorted(problem.tasks, key=lambda task: task.model):
             if task.model in known:
@@ -48,12 +53,18 @@ class Menu:
         """How these share a gpulet of that share, or None."""
         if len(parts) > self.rules.max_models:
             return None
-        self.fits += 1
         if len(parts) == 1:
             model, rate_rps = parts[0]
             if factor == 1.0 and rate_rps > self.lone_rps[model][index] * (1.0 + 1e-9):
                 return None
-        return fit(self.wants(parts, index), factor)
+        self.fits += 1
+        asked = (parts, index, factor)
+        if asked in self._known:
+            return self._known[asked]
+        found = fit(self.wants(parts, index), factor)
+        if len(self._known) < MOST_KNOWN:
+            self._known[asked] = found
+        return found
 
     def wants(self, parts: Parts, index: int) -> list[Want]:
         """The same as fit.py takes them."""
@@ -92,6 +103,10 @@ class Menu:
             if rates[index] >= rate_rps * (1.0 - 1e-9):
                 return index
         return len(rates)
+
+    def weight_pct(self, model: str, rate_rps: float) -> float:
+        """What a rate needs of a device at least: its work, or the smallest gpulet that serves."""
+        return max(100.0 * rate_rps * self.area[model], float(self.shares[self.least[model]]))
 
     def index_within(self, free_pct: int) -> int:
         """The largest index whose share is at most this; -1 when none is."""

@@ -11,6 +11,7 @@ from glet.plan.space import Space
 TRIES = 4
 # Devices that are taken apart at once, at most.
 RUINED = 3
+MOST_ROUNDS = 1000
 
 Score = tuple[float, ...]
 Judge = Callable[[Sequence[Space], dict[str, float]], Score]
@@ -63,7 +64,10 @@ def ruin_and_recreate(
     """
     stop, enough = limits
     best = judge(spaces, left)
-    while best[0] > enough and fits_made(spaces) < stop:
+    # Rounds that make no fits have to end too.
+    for _ in range(MOST_ROUNDS):
+        if best[0] <= enough or fits_made(spaces) >= stop:
+            break
         used = [at for at, space in enumerate(spaces) if space.slots]
         if not used:
             break
@@ -88,8 +92,8 @@ def _recreate(
     """Inserts all rates, the largest about first; opens devices in a random order as needed."""
     noise = rng.uniform(0.5, 1.5, size=len(rates))
     order = sorted(
-        ((-rate * _area(spaces, model) * float(noise[i]), model, rate))
-        for i, (model, rate) in enumerate(sorted(rates.items()))
+        (-_weight_pct(spaces, part) * float(noise[i]), *part)
+        for i, part in enumerate(sorted(rates.items()))
     )
     opened = [space for space in spaces if space.slots]
     closed = [space for space in spaces if not space.slots]
@@ -131,5 +135,5 @@ def parts_of(spaces: Iterable[Space]) -> list[tuple[str, float]]:
     return [(model, rate_rps) for _, model, rate_rps in sorted(parts)]
 
 
-def _area(spaces: Sequence[Space], model: str) -> float:
-    return min((s.menu.area[model] for s in spaces if s.menu.serves(model)), default=0.0)
+def _weight_pct(spaces: Sequence[Space], part: tuple[str, float]) -> float:
+    return min((s.menu.weight_pct(*part) for s in spaces if s.menu.serves(part[0])), default=0.0)

@@ -108,9 +108,9 @@ class ModelShelf:
         """The source of an entry that needs no compiler."""
         if self._profile is not None:
             self._profile.shares(entry.name)
-            return _source(entry, "profiled", "")
+            return model_source(entry, "profiled", "")
         if entry.form is not Form.PROGRAM or entry.config.runner == "python":
-            return _source(entry, "python", str(entry.folder))
+            return model_source(entry, "python", str(entry.folder))
         return None
 
     def _state(self, name: str) -> ModelState:
@@ -175,13 +175,14 @@ class ModelShelf:
         if result.runner == "refused":
             self._errors[entry.name] = f"model {entry.name!r}: {result.reason}"
         elif result.runner == "python":
-            self._sources[entry.name] = _source(entry, "python", str(entry.folder))
+            self._sources[entry.name] = model_source(entry, "python", str(entry.folder))
         else:
-            self._sources[entry.name] = _source(entry, "compiled", result.library)
+            self._sources[entry.name] = model_source(entry, "compiled", result.library)
         self._compiling = tuple(name for name in self._compiling if name != entry.name)
 
 
-def _source(entry: Entry, runner: Runner, path: str) -> ModelSource:
+def model_source(entry: Entry, runner: Runner, path: str) -> ModelSource:
+    """How an executor loads an entry: `path` is the compiled library, or the entry's folder."""
     return ModelSource(
         name=entry.name,
         runner=runner,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from glet.serve.step_worker import native_signature
+from glet.serve.model_loader import native_signature
 from glet.types.model import ModelSpec
 from glet.wire.messages import BackendState
 

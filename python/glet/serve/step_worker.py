@@ -4,23 +4,17 @@ import logging
 import os
 import queue
 import threading
-from pathlib import Path
 from typing import Any
 
 from glet.clock import Clock
 from glet.errors import GletError
 from glet.native import core
-from glet.serve.callables import load_callable
 from glet.serve.measure import measure_latency
-from glet.serve.repository import Repository
-from glet.serve.torch_path import find_torch
-from glet.types.model import Signature, TensorSpec
+from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
-    Limits,
     LoadModel,
-    ModelSource,
     RemoveGpulet,
     Step,
     StepDone,
@@ -28,8 +22,6 @@ from glet.wire.messages import (
 )
 
 logger = logging.getLogger(__name__)
-
-NS_PER_MS = 1e6
 
 
 class StepWorker:
@@ -42,9 +34,7 @@ class StepWorker:
         """`runners`: how many gpulets may run one compiled model at once."""
         self._engine = engine
         self._clock = clock
-        self._runners = runners
-        self._compiled: dict[str, Any] = {}
-        self._users: dict[tuple[int, int], str] = {}
+        self._models = ModelLoader(engine, runners)
         self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[StepDone] = queue.SimpleQueue()
         self.done_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -95,21 +85,21 @@ class StepWorker:
             self._engine.add_gpulet(step.gpulet, step.kind, step.share_pct, list(step.cores))
         elif isinstance(step, RemoveGpulet):
             self._engine.remove_gpulet(step.gpulet, self._until_ns(step.drain_ms))
-            self._forget_weights({user for user in self._users if user[0] == step.gpulet})
+            self._models.forget(step.gpulet)
         elif isinstance(step, LoadModel):
             return self._load(step)
         elif isinstance(step, UpdateModel):
             plan = model_plan(step.latency_ms, step.limits)
             self._engine.update(step.gpulet, step.model, plan)
         else:
-            self._unload(step.gpulet, step.model, self._until_ns(step.drain_ms))
+            self._models.unload(step.gpulet, step.model, self._until_ns(step.drain_ms))
         return ()
 
     def _load(self, step: LoadModel) -> LatencyPoints:
         source = step.source
         # Nobody sends requests before the step is done: until then any latency will do.
         known = step.latency_ms or source.compute_ms or ((1, 1.0), (max(2, source.max_batch), 1.0))
-        self._place(step, source, model_plan(known, step.limits))
+        self._models.load(step.gpulet, step.model, source, model_plan(known, step.limits))
         if step.latency_ms or source.compute_ms:
             return known
         try:
@@ -123,65 +113,9 @@ class StepWorker:
             plan = model_plan(measured, step.limits)
             self._engine.update(step.gpulet, step.model, plan)
         except GletError:
-            self._unload(step.gpulet, step.model, 0)
+            self._models.unload(step.gpulet, step.model, 0)
             raise
         return measured
 
-    def _place(self, step: LoadModel, source: ModelSource, plan: Any) -> None:
-        where = (step.gpulet, step.model)
-        signature = native_signature(source.signature)
-        if source.runner == "profiled":
-            self._engine.load_profiled(*where, signature, source.max_batch, plan)
-        elif source.runner == "python":
-            folder = Path(source.path)
-            function = load_callable(Repository(folder.parent).entry(folder.name))
-            self._engine.load_python(*where, function, signature, source.max_batch, plan)
-        else:
-            model = self._weights(source, signature)
-            self._engine.load_aoti(*where, model, source.max_batch, plan)
-            self._compiled[source.path] = model
-            self._users[where] = source.path
-
-    def _weights(self, source: ModelSource, signature: Any) -> Any:
-        if source.path in self._compiled:
-            return self._compiled[source.path]
-        core.load_torch(str(find_torch().libtorch_cpu))
-        return core.AotiModel(source.path, signature, self._runners)
-
-    def _unload(self, gpulet: int, model: int, until_ns: int) -> None:
-        self._engine.unload(gpulet, model, until_ns)
-        self._forget_weights({(gpulet, model)})
-
-    def _forget_weights(self, users: set[tuple[int, int]]) -> None:
-        for user in users & self._users.keys():
-            del self._users[user]
-        for path in self._compiled.keys() - self._users.values():
-            del self._compiled[path]
-
     def _until_ns(self, drain_ms: float) -> int:
         return int(core.now_ns() + drain_ms * NS_PER_MS)
-
-
-def model_plan(latency_ms: LatencyPoints, limits: Limits) -> Any:
-    """The core's ModelPlan."""
-    return core.ModelPlan(
-        core.LatencyTable([(batch, max(1, round(ms * NS_PER_MS))) for batch, ms in latency_ms]),
-        core.QueueLimits(
-            capacity=limits.capacity,
-            max_batch=limits.batch,
-            margin_ns=round(limits.margin_ms * NS_PER_MS),
-            linger_ns=round(limits.linger_ms * NS_PER_MS),
-        ),
-        limits.time_share,
-    )
-
-
-def native_signature(signature: Signature) -> Any:
-    """The core's Signature."""
-
-    def native(spec: TensorSpec) -> Any:
-        return core.TensorSpec(spec.name, spec.dtype, list(spec.shape))
-
-    return core.Signature(
-        [native(spec) for spec in signature.inputs], [native(spec) for spec in signature.outputs]
-    )

@@ -1,0 +1,149 @@
+"""What is measured on: which shares a device can give, what a gpulet of it is, what memory is used.
+
+Everything that differs between kinds of devices while profiling is here.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from glet.clock import Clock
+from glet.config.resource import resource
+from glet.errors import ConfigError
+from glet.plan.layout import PlacedGpulet, arrange
+from glet.profiles.latency_csv import LatencyProfile
+from glet.serve.compile import Progress, compile_entries
+from glet.serve.compile_cache import Cache, Compiled
+from glet.serve.model_shelf import model_source
+from glet.serve.repository import Entry, Repository
+from glet.types.device import DeviceInfo, PartitionKind
+from glet.types.plan import GpuletPlan, problems
+from glet.wire.messages import ModelSource
+
+
+class Target(Protocol):
+    """A device as the profiler sees it."""
+
+    @property
+    def info(self) -> DeviceInfo: ...
+
+    def shares(self, models: Sequence[str]) -> tuple[int, ...]:
+        """All shares that it can give and these models can run on, ascending."""
+        ...
+
+    def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
+        """Raises ConfigError or ProfileError for what can be seen to be impossible."""
+        ...
+
+    def prepare(
+        self, entries: Sequence[Entry], report: Callable[[Progress], None]
+    ) -> dict[str, str]:
+        """Gets the models ready to be loaded; model -> why it cannot be."""
+        ...
+
+    def source(self, entry: Entry, share_pct: int) -> ModelSource:
+        """How to load a model that is ready on a gpulet of that share."""
+        ...
+
+    def probe(self) -> ModelSource | None:
+        """What draws as much memory bandwidth as its gpulet can; None: nothing to be drawn."""
+        ...
+
+
+class CpuTarget:
+    """Gpulets of whole cores; programs compiled, or in Python, as they would be served."""
+
+    def __init__(self, info: DeviceInfo, cache: Cache, clock: Clock) -> None:
+        self.info = info
+        self._cache = cache
+        self._clock = clock
+        self._compiled: dict[str, Compiled] = {}
+
+    def shares(self, models: Sequence[str]) -> tuple[int, ...]:
+        total = len(self.info.cores)
+        return tuple(sorted({-(-100 * count // total) for count in range(1, total + 1)}))
+
+    def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
+        for share in shares_pct:
+            place(self.info, (share,))
+
+    def prepare(
+        self, entries: Sequence[Entry], report: Callable[[Progress], None]
+    ) -> dict[str, str]:
+        found = compile_entries(entries, self._cache, self._clock, report)
+        self._compiled |= {compiled.model: compiled for compiled in found}
+        return {
+            compiled.model: f"model {compiled.model!r}: {compiled.reason}"
+            for compiled in found
+            if compiled.runner == "refused"
+        }
+
+    def source(self, entry: Entry, share_pct: int) -> ModelSource:
+        compiled = self._compiled[entry.name]
+        if compiled.runner == "compiled":
+            return model_source(entry, "compiled", compiled.library)
+        return model_source(entry, "python", str(entry.folder))
+
+    def probe(self) -> ModelSource | None:
+        entry = Repository(resource("probes")).entry("memory")
+        return model_source(entry, "python", str(entry.folder))
+
+
+class EmulatedTarget:
+    """A device that takes as long as a profile says: measuring it finds that profile again."""
+
+    def __init__(self, info: DeviceInfo, profile: LatencyProfile) -> None:
+        self.info = info
+        self._profile = profile
+
+    def shares(self, models: Sequence[str]) -> tuple[int, ...]:
+        known = [set(self._profile.shares(model)) for model in models]
+        return tuple(sorted(set.intersection(*known))) if known else ()
+
+    def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
+        for share in shares_pct:
+            place(self.info, (share,))
+            for entry in entries:
+                self.source(entry, share)
+
+    def prepare(
+        self, entries: Sequence[Entry], report: Callable[[Progress], None]
+    ) -> dict[str, str]:
+        return {}
+
+    def source(self, entry: Entry, share_pct: int) -> ModelSource:
+        table = self._profile.table(entry.name, share_pct, entry.config.max_batch)
+        source = model_source(entry, "profiled", "")
+        return msgspec.structs.replace(source, compute_ms=tuple(table))
+
+    def probe(self) -> ModelSource | None:
+        return None
+
+
+def place(device: DeviceInfo, shares_pct: Sequence[int]) -> tuple[PlacedGpulet, ...]:
+    """Gpulets of these shares at the same time. Raises ConfigError when the device has no room."""
+    wanted = tuple(
+        GpuletPlan(device=0, share_pct=share, dedup=index) for index, share in enumerate(shares_pct)
+    )
+    found = problems(wanted)
+    placed = arrange((), wanted, device, 0)
+    found += [gpulet.error for gpulet in placed if gpulet.error]
+    if found:
+        raise ConfigError(found[0])
+    return placed
+
+
+def used_memory_mb(kind: PartitionKind) -> float:
+    """What this process uses of its device's memory now; 0 where that says nothing.
+
+    On a CPU the proportional set size: what it shares with other processes counts in part.
+    """
+    if kind != "cpu":
+        return 0.0
+    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Pss":
+            return int(value.split()[0]) * 1024 / 1e6
+    return 0.0
