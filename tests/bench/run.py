@@ -28,8 +28,12 @@ SCRIPTS = (
     "overload",
     "idle_memory",
     "cpu_profile",
+    "schedulable",
+    "peak_rate",
+    "devices_used",
+    "plan_time",
 )
-HAVE_NO_LENGTH = ("idle_memory",)
+HAVE_NO_LENGTH = ("idle_memory", "schedulable", "peak_rate", "devices_used", "plan_time")
 
 Line = dict[str, Any]
 

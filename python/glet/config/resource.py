@@ -21,12 +21,12 @@ def resource(*parts: str) -> Path:
 
 
 def profile_folder(name: str) -> Path:
-    """A folder under `profiles/`: in a wheel `profile_data/` of the package.
+    """A folder under `profiles/`: in a wheel `resource/profiles/` of the package.
 
     Raises ConfigError that gives the nearest name when there is none.
     """
     package = Path(glet.__file__).parent
-    roots = (package.parents[1] / "profiles", package / "profile_data")
+    roots = (package.parents[1] / "profiles", package / "resource" / "profiles")
     entries = [entry for root in roots if root.is_dir() for entry in root.iterdir()]
     folders = {entry.name: entry for entry in entries if entry.is_dir()}
     if name not in folders:

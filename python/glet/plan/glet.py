@@ -37,6 +37,7 @@ FEW_MODELS = 64
 TINY_MODELS = 6
 TINY_DEVICES = 4
 TINY_NODES = 60
+TINY_SHARES = 20
 # Fits that the search may make: at least, and for each model.
 FITS = 1200
 FITS_PER_MODEL = 8
@@ -229,7 +230,11 @@ class _Planning:
             ElasticPlanner(),
             SelftuningPlanner(),
         ]
-        tiny = len(self._rates) <= TINY_MODELS and len(self._problem.devices) <= TINY_DEVICES
+        tiny = (
+            len(self._rates) <= TINY_MODELS
+            and len(self._problem.devices) <= TINY_DEVICES
+            and all(len(menu.shares) <= TINY_SHARES for menu in self._menus.values())
+        )
         return [*planners, ExhaustivePlanner(max_nodes=TINY_NODES)] if tiny else planners
 
     def _spaces(self) -> list[Space]:
