@@ -158,6 +158,8 @@ OPTIONS = {
     "headroom": (("--tasks", TASKS, *GIVEN, "--headroom", "0"), "--headroom 0; give a factor"),
     "headroom nan": (("--tasks", TASKS, *GIVEN, "--headroom", "nan"), "--headroom nan; give"),
     "move cost": (("--tasks", TASKS, *GIVEN, "--move-cost", "-1"), "--move-cost -1; give a number"),
+    "effort": (("--tasks", TASKS, *GIVEN, "--effort", "-1"), "--effort -1; give a number from 0"),
+    "effort nan": (("--tasks", TASKS, *GIVEN, "--effort", "nan"), "--effort nan; give a number"),
     "current": (("--tasks", TASKS, *GIVEN, "--current", "no.txt"), "no.txt: cannot be read"),
     "rate": (("--tasks", TASKS, *GIVEN, "--rate", "5"), "--rate goes with --generate"),
     "option": (("--task", TASKS, "--plannr", "x", *GIVEN), "see glet-schedule --help"),

@@ -45,6 +45,7 @@ EXAMPLE = """example:
   glet-schedule --generate combinations:0,100,200,400:lenet1,resnet50,vgg16 --output cases
 """
 MOST_SVG = 64
+MOST_EFFORT = 1000.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -97,6 +98,13 @@ def _add_options(made: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="X",
         help="devices that one newly loaded model has to save (default: %(default)s)",
+    )
+    made.add_argument(
+        "--effort",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="how many times longer than usual glet searches, 0 to 1000 (default: %(default)s)",
     )
     made.add_argument("--compare", action="store_true", help="ask all planners, side by side")
     made.add_argument(
@@ -154,7 +162,7 @@ def schedule(args: argparse.Namespace, clock: Clock, out: Console, progress: Con
     inputs = read_inputs(args)
     for note in inputs.notes:
         progress.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    asking = Asking(inputs.problem, clock, progress)
+    asking = Asking(inputs.problem, clock, progress, args.effort)
     answers: dict[str, Planned | None] = {}
     if args.compare:
         answers = asking.all(peak=args.peak)
@@ -184,6 +192,8 @@ def check_targets(args: argparse.Namespace) -> None:
         return
     if args.tasks is None:
         raise ConfigError("no tasks; say --tasks FILE (or --generate to make one)")
+    if not 0.0 <= args.effort <= MOST_EFFORT:
+        raise ConfigError(f"--effort {args.effort:g}; give a number from 0 to {MOST_EFFORT:g}")
     if args.rate is not None:
         raise ConfigError("--rate goes with --generate; rates to plan for are in --tasks")
     published = (args.sched_config, args.device_config, args.mem_config)

@@ -29,12 +29,16 @@ SLOW = "exhaustive"
 # (tasks, devices) up to which it is asked for a plan, and for the twenty that a peak takes.
 SLOW_PLAN = (6, 4)
 SLOW_PEAK = (4, 2)
+SLOW_SHARES = 20
 
 
 class Asking:
     """Asks planners about one problem. Progress goes to `console`, where it is a terminal."""
 
-    def __init__(self, problem: Problem, clock: Clock, console: Console) -> None:
+    def __init__(
+        self, problem: Problem, clock: Clock, console: Console, effort: float = 1.0
+    ) -> None:
+        self._effort = effort
         self._problem = problem
         self._clock = clock
         self._console = console
@@ -69,7 +73,7 @@ class Asking:
         }
 
     def _plan(self, name: str) -> Planned:
-        planner = make_planner(name)
+        planner = make_planner(name, effort=self._effort)
         with self._shown(f"{name}: planning"):
             start_s = self._clock.now_s()
             plan = planner.plan(self._problem)
@@ -85,12 +89,13 @@ class Asking:
 
     def _peak(self, name: str, probes: Sequence[float] = ()) -> float:
         with self._shown(f"{name}: looking for the peak"):
-            return peak_factor(make_planner(name), self._problem, probes)
+            return peak_factor(make_planner(name, effort=self._effort), self._problem, probes)
 
     def _unbidden(self, name: str, most: tuple[int, int], ask: Callable[[str], T]) -> T | None:
         """The answer, or None where the problem is too large for the planner."""
         size = (len(self._problem.tasks), len(self._problem.devices))
-        if name == SLOW and (size[0] > most[0] or size[1] > most[1]):
+        fine = any(len(kind.shares) > SLOW_SHARES for kind in self._problem.types.values())
+        if name == SLOW and (fine or size[0] > most[0] or size[1] > most[1]):
             return None
         try:
             return ask(name)

@@ -21,8 +21,11 @@ PLANNERS: dict[str, type[Planner]] = {
 """Name -> class; each can be made without arguments. Adding a planner is a line here."""
 
 
-def make_planner(name: str) -> Planner:
-    """Raises ConfigError for a name that is none of PLANNERS."""
+def make_planner(name: str, *, effort: float = 1.0) -> Planner:
+    """`effort` is how much longer than usual `glet` searches; the others do not search.
+
+    Raises ConfigError for a name that is none of PLANNERS.
+    """
     if name not in PLANNERS:
         raise ConfigError(f"no planner is called {name!r}; {nearest(name, PLANNERS)}")
-    return PLANNERS[name]()
+    return GletPlanner(effort=effort) if name == GletPlanner.name else PLANNERS[name]()
