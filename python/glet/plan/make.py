@@ -28,4 +28,5 @@ def make_planner(name: str, *, effort: float = 1.0) -> Planner:
     """
     if name not in PLANNERS:
         raise ConfigError(f"no planner is called {name!r}; {nearest(name, PLANNERS)}")
-    return GletPlanner(effort=effort) if name == GletPlanner.name else PLANNERS[name]()
+    made = PLANNERS[name]
+    return made(effort=effort) if issubclass(made, GletPlanner) else made()
