@@ -22,6 +22,7 @@ from glet.client import Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig
 from glet.errors import ConfigError, RequestError, UnavailableError
+from glet.profiles.files import DeviceFacts, MeasuredLatency, ProfileData, write_profile
 from glet.serve.up import LocalCluster
 from glet.types.plan import GpuletPlan, ModelShare
 from glet.wire.channel import DealerChannel
@@ -368,3 +369,36 @@ def apply_plan(
         channel.close()
         context.term()
     return states[-1]
+
+
+def test_emulated_neighbours_slow_each_other_down(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    latencies = tuple(
+        MeasuredLatency(model=m, share_pct=50, batch=b, p50_ms=20.0, p99_ms=20.0, samples=0)
+        for m in ("a", "b")
+        for b in (1, 8)
+    )
+    data = ProfileData(
+        device=DeviceFacts(type="tiny", kind="profiled"),
+        latencies=latencies,
+        memory_mb={"a": 0.0, "b": 0.0},
+    )
+    write_profile(folder, data)
+    (folder / "interference.toml").write_text('kind = "constant"\nfactor = 2.0\n')
+    plan = tmp_path / "ModelList.txt"
+    plan.write_text("0,50,0,a,8,0\n0,50,1,b,8,0\n")
+    backend = BackendConfig(profile=str(folder))
+    config = profiled(tmp_path, backend=(backend,), plan=str(plan))
+    with LocalCluster(config, SystemClock()) as cluster, Client(cluster.endpoint) as client:
+        for _ in range(5):
+            client.infer("a", {"x": X})
+        wait_for(lambda: row_of(client, "a").get("batches") == 5, cluster.poll)
+        row = row_of(client, "a")
+        # 20 ms alone; an emulated batch never ends early.
+        assert row["busy_ms"] / row["batches"] >= 40.0
+
+
+def row_of(client: Client, model: str) -> dict[str, Any]:
+    """What its gpulet counted for a model."""
+    rows = [row for gpulet in client.stats()["gpulets"] for row in gpulet["models"]]
+    return next(row for row in rows if row["name"] == model)

@@ -11,8 +11,12 @@ import zmq
 from glet.clock import Clock
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.errors import ConfigError, ProfileError
+from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles import latency_csv
+from glet.profiles.device_profile import DeviceProfile
+from glet.profiles.interference import Interference, NoInterference
+from glet.profiles.interference_files import read_interference
 from glet.serve.backend_state import gpulet_states
 from glet.serve.executor_fleet import ExecutorFleet, FleetOptions
 from glet.serve.hosted import Room, Wanted
@@ -74,11 +78,14 @@ class Backend:
         self._tables: dict[tuple[str, int, int], LatencyPoints] = {}
         self._crashes: dict[str, int] = {}
         self._changed = True
+        self._interference: Interference = NoInterference()
 
     def run(self, log_level: str) -> None:
         """Serves until SIGTERM. Raises ConfigError when it cannot start."""
         profile_file = self._config.profile
         profile = latency_csv.read(Path(profile_file)) if profile_file else None
+        if profile is not None and self._cluster.partition == "profiled":
+            self._interference = emulated_interference(Path(profile_file), profile.device)
         parent = self._cluster.run_dir
         run_dir = RunDir(Path(parent) / self._name if parent else None)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -207,11 +214,22 @@ class Backend:
                 capacity=self._cluster.queue_capacity,
                 margin_ms=self._cluster.margin_ms,
                 linger_ms=share.linger_ms,
+                slowdown=self._slowdown(placed, share),
             )
             number = self._numbers.setdefault(share.model, len(self._numbers))
             known = self._tables.get(_table_key(share.model, placed), ())
             wanted.append(Wanted(number, source, share, limits, known))
         return sorted(wanted, key=lambda model: self._crashes.get(model.source.name, 0))
+
+    def _slowdown(self, placed: PlacedGpulet, share: ModelShare) -> float:
+        """How much longer an emulated device takes for this model, its neighbours always busy."""
+        neighbours = [
+            tenants_of(other.models, other.share_pct)
+            for other in self._placed
+            if other.number != placed.number and not other.error
+        ]
+        victim = tenants_of((share,), placed.share_pct)
+        return slowdowns(self._interference, victim, neighbours)
 
     def _why_not(self, placed: PlacedGpulet, share: ModelShare) -> str:
         """Why a model cannot be on a gpulet, in one line, or ''."""
@@ -311,3 +329,9 @@ def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
 
 def _table_key(model: str, placed: PlacedGpulet) -> tuple[str, int, int]:
     return (model, placed.share_pct, len(placed.cores))
+
+
+def emulated_interference(profile_file: Path, profile: DeviceProfile) -> Interference:
+    """What the `interference.toml` of a profile folder says; none without. Raises ConfigError."""
+    file = profile_file / "interference.toml"
+    return read_interference(file, profile) if file.is_file() else NoInterference()

@@ -22,12 +22,15 @@ class ModelLoader:
         self._runners = runners
         self._compiled: dict[str, Any] = {}
         self._users: dict[tuple[int, int], str] = {}
+        self._slowdowns: dict[tuple[int, int], Any] = {}
 
     def load(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
         """Raises what the core and the model raise; then nothing of it remains."""
         signature = native_signature(source.signature)
         if source.runner == "profiled":
-            self._engine.load_profiled(gpulet, model, signature, source.max_batch, plan)
+            slowdown = core.Slowdown()
+            self._engine.load_profiled(gpulet, model, signature, source.max_batch, plan, slowdown)
+            self._slowdowns[(gpulet, model)] = slowdown
         elif source.runner == "python":
             folder = Path(source.path)
             function = load_callable(Repository(folder.parent).entry(folder.name))
@@ -38,6 +41,11 @@ class ModelLoader:
             self._compiled[source.path] = weights
             self._users[(gpulet, model)] = source.path
 
+    def slow(self, gpulet: int, model: int, factor: float) -> None:
+        """From the next batch on an emulated model takes so many times as long; others do not."""
+        if (gpulet, model) in self._slowdowns:
+            self._slowdowns[(gpulet, model)].factor = factor
+
     def unload(self, gpulet: int, model: int, until_ns: int) -> None:
         """Lets what waits finish until then."""
         self._engine.unload(gpulet, model, until_ns)
@@ -45,7 +53,8 @@ class ModelLoader:
 
     def forget(self, gpulet: int) -> None:
         """For a gpulet that was removed, and its models with it."""
-        self._release({user for user in self._users if user[0] == gpulet})
+        known = {*self._users, *self._slowdowns}
+        self._release({user for user in known if user[0] == gpulet})
 
     def weights_bytes(self, source: ModelSource) -> int:
         """Memory of the weights of a loaded model; 0 where that is not known."""
@@ -59,6 +68,8 @@ class ModelLoader:
         return core.AotiModel(source.path, signature, self._runners)
 
     def _release(self, users: set[tuple[int, int]]) -> None:
+        for user in users & self._slowdowns.keys():
+            del self._slowdowns[user]
         for user in users & self._users.keys():
             del self._users[user]
         for path in self._compiled.keys() - self._users.values():

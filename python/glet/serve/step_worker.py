@@ -91,6 +91,7 @@ class StepWorker:
         elif isinstance(step, UpdateModel):
             plan = model_plan(step.latency_ms, step.limits)
             self._engine.update(step.gpulet, step.model, plan)
+            self._models.slow(step.gpulet, step.model, step.limits.slowdown)
         else:
             self._models.unload(step.gpulet, step.model, self._until_ns(step.drain_ms))
         return ()
@@ -100,6 +101,7 @@ class StepWorker:
         # Nobody sends requests before the step is done: until then any latency will do.
         known = step.latency_ms or source.compute_ms or ((1, 1.0), (max(2, source.max_batch), 1.0))
         self._models.load(step.gpulet, step.model, source, model_plan(known, step.limits))
+        self._models.slow(step.gpulet, step.model, step.limits.slowdown)
         if step.latency_ms or source.compute_ms:
             return known
         try:

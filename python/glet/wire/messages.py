@@ -153,13 +153,17 @@ class BackendState(Message, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan's side of a queue. `linger_ms`: how long its oldest request waits for company."""
+    """The plan's side of a queue. `linger_ms`: how long its oldest request waits for company.
+
+    `slowdown`: how many times longer an emulated device takes, for the neighbours it has.
+    """
 
     batch: int
     time_share: float
     capacity: int
     margin_ms: float
     linger_ms: float = 0.0
+    slowdown: float = 1.0
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
