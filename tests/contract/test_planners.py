@@ -29,7 +29,10 @@ OURS = "glet"
 SHARES = ((20, 40, 50, 60, 80, 100), (14, 28, 42, 57, 71, 85, 100), (25, 50), (100,))
 BATCHES = (1, 2, 4, 8, 16, 32)
 SEEDS = (0.0, 0.137, 0.618)
-FAST = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+# The same problems in every run; `derandomize=False` looks for new ones.
+FAST = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 LONG = settings(FAST, max_examples=400)
 
 
@@ -215,6 +218,6 @@ def test_ours_is_never_worse(problem: Problem) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(OURS not in PLANNERS, reason="there is no planner of ours")
 @LONG
-@given(problem=instances(most_models=7))
+@given(problem=instances(most_models=6))
 def test_ours_is_never_worse_at_length(problem: Problem) -> None:
     check_ours(problem)
