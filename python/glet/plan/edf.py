@@ -16,7 +16,7 @@ from glet.types.plan import Plan
 # a file, objectives give up before.
 SLO_KEPT = 1.0 - 2.0 * RATE_SLACK
 # A test costs up to a millisecond: so many of the fullest devices are tried, then a new one.
-MOST_TESTS = 32
+MOST_TESTS = 16
 
 
 class EdfPlanner:
@@ -45,7 +45,7 @@ def by_deadline(wants: Sequence[Want], factor: float) -> Bin | None:
     if found is None:
         return None
     used = sum(float(_Sizes(want, factor).used.min()) for want in wants)
-    return Bin(tuple(wants), found, used, used)
+    return Bin(tuple(wants), found, used, used, sum(want.table[0] for want in wants) * factor)
 
 
 class _Sizes:

@@ -14,6 +14,11 @@ KEPT = 0.85
 # A gpulet is not set anew for less more of a rate, unless that is all of it.
 WORTH = 1e-3
 
+_Kind = tuple[str, int, float]
+"""(type, share_pct, slowdown): what a model alone depends on."""
+_Entry = tuple[float, int, int, float, float, _Kind]
+"""A gpulet that may take more models: (-occupancy, device, place, least, slack_ms, kind)."""
+
 
 class Round:
     """Places models on the devices it is given.
@@ -38,7 +43,7 @@ class Round:
         self._on: dict[int, list[Gpulet]] = {number: [] for number in self._types}
         self._serving: dict[str, list[int]] = defaultdict(list)
         # Gpulets that can take more models, the most occupied first.
-        self._sharing: list[tuple[float, int, int]] = []
+        self._sharing: list[_Entry] = []
         self._lost: dict[str, float] = defaultdict(float)
         self._keep = KEPT
 
@@ -117,31 +122,31 @@ class Round:
 
     def _time_share(self, model: str, left_rps: float) -> float:
         """All of the rate beside other models of a gpulet, the most occupied first."""
-        fresh: dict[tuple[str, int, float], Bin | None] = {}
-        for _, number, place in self._sharing:
+        alone: dict[_Kind, tuple[Bin, float, float] | None] = {}
+        for _, number, place, least, slack_ms, kind in self._sharing:
+            if kind not in alone:
+                alone[kind] = self._alone(kind, model, left_rps)
+            own = alone[kind]
+            # What merged() would say, said faster for the many that are full.
+            if own is None or least > own[1] or slack_ms < own[2]:
+                continue
             gpulet = self._on[number][place]
-            name = self._types[number]
-            key = (name, gpulet.share_pct, gpulet.factor)
-            if key not in fresh:
-                fresh[key] = self._alone(name, model, left_rps, gpulet)
-            own = fresh[key]
-            if own is None or gpulet.bin.least + own.least > 1.0 + EPSILON:
-                continue
-            if model in gpulet.bin.models:
-                continue
-            both = merged(gpulet.bin, own, gpulet.factor)
-            if both is not None:
+            both = merged(gpulet.bin, own[0], gpulet.factor)
+            if both is not None and model not in gpulet.bin.models:
                 placed_rps = self._change(number, place, gpulet._replace(bin=both), model)
                 if placed_rps > 0.0:
                     return placed_rps
         return 0.0
 
-    def _alone(self, name: str, model: str, rate_rps: float, gpulet: Gpulet) -> Bin | None:
+    def _alone(self, kind: _Kind, model: str, rate_rps: float) -> tuple[Bin, float, float] | None:
+        """The model by itself, and how full and with how little slack a gpulet may be for it."""
+        name, share_pct, factor = kind
         menu = self._cuts[name].menu
         if not menu.serves(model):
             return None
-        size = menu.shares.index(gpulet.share_pct)
-        return residue(want_of(menu, model, rate_rps, size), gpulet.factor)
+        size = menu.shares.index(share_pct)
+        own = residue(want_of(menu, model, rate_rps, size), factor)
+        return own and (own, 1.0 + EPSILON - own.least, own.once_ms * (1.0 - EPSILON))
 
     def _serving_types(self, model: str) -> Iterator[str]:
         return (name for name in self._ranks if self._cuts[name].menu.serves(model))
@@ -200,10 +205,17 @@ class Round:
         for entry in self._entries(number):
             insort(self._sharing, entry)
 
-    def _entries(self, number: int) -> list[tuple[float, int, int]]:
+    def _entries(self, number: int) -> list[_Entry]:
         most = self._cluster.problem.rules.max_models
         return [
-            (-gpulet.bin.occupancy, number, place)
+            (
+                -gpulet.bin.occupancy,
+                number,
+                place,
+                gpulet.bin.least,
+                gpulet.bin.fit.duty_ms[0] - gpulet.bin.once_ms,
+                (self._types[number], gpulet.share_pct, gpulet.factor),
+            )
             for place, gpulet in enumerate(self._on[number])
             if len(gpulet.bin.wants) < most and gpulet.bin.occupancy < 1.0
         ]

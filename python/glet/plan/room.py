@@ -20,13 +20,15 @@ CRUMB = 1e-7
 class Bin(NamedTuple):
     """Models that share a gpulet, how, and what part of its time that takes.
 
-    `least` is the part of its time that they take whatever else comes to it.
+    `least` is the part of its time that they take whatever else comes to it, `once_ms` how long one
+    request of each takes.
     """
 
     wants: tuple[Want, ...]
     fit: Fit
     occupancy: float
     least: float
+    once_ms: float
 
     @property
     def models(self) -> list[str]:

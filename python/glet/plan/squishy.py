@@ -38,15 +38,18 @@ def residue(want: Want, factor: float = 1.0) -> Bin | None:
     length_ms = want.table[batch - 1] * factor
     duty_ms = min(1000.0 * batch / want.rate_rps, want.slo_ms - length_ms)
     if length_ms > duty_ms * (1.0 + EPSILON):
-        return _filling(want, factor)
+        return filling(want, factor)
     fit = Fit("turns", (batch,), (duty_ms,))
-    return Bin((want,), fit, length_ms / duty_ms, _least(want, batch, duty_ms, factor))
+    least = _least(want, batch, duty_ms, factor)
+    return Bin((want,), fit, length_ms / duty_ms, least, want.table[0] * factor)
 
 
 def merged(one: Bin, other: Bin, factor: float = 1.0) -> Bin | None:
     """Both in one gpulet, or None. Both hold at that slowdown by themselves."""
     duty_ms = min(one.fit.duty_ms[0], other.fit.duty_ms[0])
     most_ms = duty_ms * (1.0 + EPSILON)
+    if one.once_ms + other.once_ms > most_ms:
+        return None
     batches: list[int] = []
     busy_ms = 0.0
     changed = one.wants + other.wants
@@ -66,7 +69,8 @@ def merged(one: Bin, other: Bin, factor: float = 1.0) -> Bin | None:
         batches.append(batch)
     wants = one.wants + other.wants
     fit = Fit("turns", tuple(batches), (duty_ms,) * len(wants))
-    return Bin(wants, fit, busy_ms / duty_ms, one.least + other.least)
+    least, once_ms = one.least + other.least, one.once_ms + other.once_ms
+    return Bin(wants, fit, busy_ms / duty_ms, least, once_ms)
 
 
 def packed(wants: Sequence[Want], factor: float = 1.0) -> Bin | None:
@@ -95,13 +99,13 @@ def _collected(want: Want, factor: float) -> int:
     return low
 
 
-def _filling(want: Want, factor: float) -> Bin | None:
-    """A model that needs all the time of its gpulet."""
+def filling(want: Want, factor: float = 1.0) -> Bin | None:
+    """A model that has all the time of its gpulet; None when that is not enough for its rate."""
     batch, most_rps = saturated(want.table, want.slo_ms, factor)
     if want.rate_rps > most_rps * (1.0 + EPSILON):
         return None
-    length_ms = want.table[batch - 1] * factor
-    return Bin((want,), Fit("turns", (batch,), (length_ms,)), 1.0, 1.0)
+    fit = Fit("turns", (batch,), (want.table[batch - 1] * factor,))
+    return Bin((want,), fit, 1.0, 1.0, want.table[0] * factor)
 
 
 def _least(want: Want, batch: int, duty_ms: float, factor: float) -> float:

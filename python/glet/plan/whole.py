@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glet.plan.fit import EPSILON, Fit, Want
+from glet.plan.fit import EPSILON, Want
 from glet.plan.room import CRUMB, Bin, Cluster, Gpulet, want_of
-from glet.plan.squishy import saturated
+from glet.plan.squishy import filling, saturated
 
 
 class WholeDevices(ABC):
@@ -76,11 +76,12 @@ class WholeDevices(ABC):
         for name in types:
             menu = self._cluster.menus[name]
             want = want_of(menu, model, left_rps)
-            batch, most_rps = saturated(want.table, want.slo_ms)
+            _, most_rps = saturated(want.table, want.slo_ms)
             while self._free[name] and most_rps * (1.0 - EPSILON) <= left_rps:
                 part = want._replace(rate_rps=min(left_rps, most_rps))
-                fit = Fit("turns", (batch,), (want.table[batch - 1],))
-                full = Bin((part,), fit, 1.0, 1.0)
+                full = filling(part)
+                if full is None:
+                    return left_rps
                 self._full.append(Gpulet(self._free[name].pop(), menu.shares[-1], full))
                 left_rps -= part.rate_rps
             if self._free[name]:
