@@ -97,7 +97,9 @@ def test_latencies_of_turns() -> None:
     assert latencies_ms([short, long], [3, 2], 1.0, turns=True) == [math.inf, math.inf]
     # 1.5 times as long: 21 ms, in which 5.25 come.
     assert latencies_ms([short, long], [4, 3], 1.5, turns=True) == [math.inf, math.inf]
-    assert latencies_ms([short], [2], 1.0, turns=True) == [8.0]
+    # One comes in a cycle of 3 ms, however large a batch may be.
+    assert latencies_ms([short], [2], 1.0, turns=True) == [6.0]
+    assert latencies_ms([short, long], [9, 9], 1.0, turns=True) == [20.0, 22.0]
     # One at a time, each before the next comes.
     assert latencies_ms([short._replace(rate_rps=333)], [1], 1.0, turns=True) == [3.0]
     assert latencies_ms([short._replace(rate_rps=334)], [1], 1.0, turns=True) == [math.inf]

@@ -19,7 +19,9 @@ from glet.plan.fit import (
     job_of,
     lone_rate_rps,
     most_rate_rps,
+    roomier,
     shortest_cycle,
+    turns_hold,
 )
 
 
@@ -187,3 +189,31 @@ def test_most_rate_beside_others() -> None:
     assert fit([want(most_rps * 1.001, 20, row), other]) is None
     assert most_rate_rps(want(70, 20, row), [other]) == 70
     assert most_rate_rps(want(5000, 5, row), [other]) == 0.0
+
+
+def test_roomier_batches_are_as_large_as_objectives_allow() -> None:
+    # 2 + b and 4 + 2 b ms, due in 40 and 60: the cycle and the own batch.
+    wants = [
+        Want("a", 100, 40, [2.0 + b for b in range(1, 33)]),
+        Want("b", 50, 60, [4.0 + 2.0 * b for b in range(1, 33)]),
+    ]
+    tight = fit_turns(wants)
+    assert tight is not None
+    wide = roomier(wants, tight)
+    assert wide.way == "turns"
+    assert all(w >= t for w, t in zip(wide.batches, tight.batches, strict=True))
+    assert sum(wide.batches) > sum(tight.batches)
+    assert turns_hold(wants, wide.batches)
+    for place in range(2):
+        larger = [batch + (at == place) for at, batch in enumerate(wide.batches)]
+        assert not turns_hold(wants, larger)
+    assert set(wide.duty_ms) == {
+        sum(want.table[b - 1] for want, b in zip(wants, wide.batches, strict=True))
+    }
+
+
+def test_roomier_leaves_alone_what_has_no_room() -> None:
+    one_at_a_time = [Want("a", 100, 5.0, [4.0, 5.0])]
+    found = fit_turns(one_at_a_time)
+    assert found is not None
+    assert roomier(one_at_a_time, found) == found

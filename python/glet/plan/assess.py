@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from glet.errors import ProfileError
-from glet.plan.fit import EPSILON, Want, deadlines_hold, job_of
+from glet.plan.fit import EPSILON, Want, deadlines_hold, job_of, shortest_cycle
 from glet.plan.problem import DeviceType, Problem, Rules, Task
 from glet.profiles.interference import Interference, Tenant
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems, takes_turns
@@ -25,7 +25,8 @@ class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model on a gpulet as the plan's own model of latency sees it.
 
     `latency_ms` is the longest from arrival to answer, infinite when it has no bound. `slowdown` is
-    by the neighbours. `occupancy` is the part of the gpulet's time that it uses.
+    by the neighbours. `occupancy` is the part of the gpulet's time that it uses, in batches as they
+    come at the planned rate; `batch` is the largest.
     """
 
     model: str
@@ -208,10 +209,12 @@ def _served(
         # At an exact boundary the slack helps in one direction only.
         exact = [w._replace(rate_rps=m.rate_rps) for w, m in zip(wants, gpulet.models, strict=True)]
         longest_ms = latencies_ms(exact, batches, factor, turns=turns)
+    running = _running(wants, batches, factor) if turns else None
+    usual = running[1] if running is not None else batches
     return tuple(
         ServedModel(
             model=want.model,
-            batch=batch,
+            batch=share.batch,
             rate_rps=share.rate_rps,
             slo_ms=want.slo_ms,
             latency_ms=latency_ms,
@@ -219,7 +222,7 @@ def _served(
             occupancy=want.rate_rps * want.table[batch - 1] * factor / (1000.0 * batch),
         )
         for share, want, batch, latency_ms in zip(
-            gpulet.models, wants, batches, longest_ms, strict=True
+            gpulet.models, wants, usual, longest_ms, strict=True
         )
     )
 
@@ -234,17 +237,34 @@ def latencies_ms(
 
 
 def _turn_latencies_ms(wants: Sequence[Want], batches: Sequence[int], factor: float) -> list[float]:
-    """A cycle and the own batch. Batches of a cycle are what comes in it, at most the planned."""
+    """A cycle and the own batch. A cycle's batches are what comes in it, at most the planned."""
     lengths_ms = [w.table[b - 1] * factor for w, b in zip(wants, batches, strict=True)]
     if len(wants) == 1 and batches[0] == 1:
         keeps_up = wants[0].rate_rps * lengths_ms[0] <= 1000.0 * (1.0 + EPSILON)
         return [lengths_ms[0] if keeps_up else float("inf")]
+    running = _running(wants, batches, factor)
+    if running is not None:
+        cycle_ms, smaller = running
+        return [cycle_ms + w.table[b - 1] * factor for w, b in zip(wants, smaller, strict=True)]
     cycle_ms = sum(lengths_ms)
     keeps_up = all(
         want.rate_rps * cycle_ms <= 1000.0 * batch * (1.0 + EPSILON)
         for want, batch in zip(wants, batches, strict=True)
     )
     return [cycle_ms + length_ms if keeps_up else float("inf") for length_ms in lengths_ms]
+
+
+def _running(
+    wants: Sequence[Want], batches: Sequence[int], factor: float
+) -> tuple[float, tuple[int, ...]] | None:
+    """The cycle in which just what comes in it runs, and its batches; None beyond the planned.
+
+    From idle on no cycle is longer.
+    """
+    shortest = shortest_cycle(wants, factor) if wants else None
+    if shortest is None or any(b > cap for b, cap in zip(shortest[1], batches, strict=True)):
+        return None
+    return shortest
 
 
 def _deadline_latency_ms(

@@ -27,6 +27,7 @@ Table = Sequence[float]
 # Relative slack for sums of floating-point times.
 EPSILON = 1e-9
 MOST_ROUNDS = 200
+GROWTHS = 7
 MOST_POINTS = 100
 FULL = 1.0 - 1e-6
 # Duty cycles closer than this are one: a ModelList has six digits.
@@ -108,6 +109,48 @@ def shortest_cycle(
             return cycle_ms, tuple(batches)
         cycle_ms = needed_ms
     return None
+
+
+def turns_hold(wants: Sequence[Want], batches: Sequence[int], factor: float = 1.0) -> bool:
+    """Whether every model has its turn in time when all batches are as large as these."""
+    lengths_ms = [w.table[b - 1] * factor for w, b in zip(wants, batches, strict=True)]
+    cycle_ms = sum(lengths_ms)
+    return all(
+        want.rate_rps * cycle_ms <= 1000.0 * batch * (1.0 + EPSILON)
+        and cycle_ms + length_ms <= want.slo_ms * (1.0 + EPSILON)
+        for want, batch, length_ms in zip(wants, batches, lengths_ms, strict=True)
+    )
+
+
+def roomier(wants: Sequence[Want], found: Fit) -> Fit:
+    """The same turns with batches as large as objectives allow: a burst needs less time in them.
+
+    All grow together as far as they can, then each by itself. At the planned rates nothing changes:
+    batches are as large as what waits.
+    """
+    if found.way != "turns" or not turns_hold(wants, found.batches):
+        return found
+    best = found.batches
+    low, high = 1.0, float(max(len(want.table) for want in wants))
+    for _ in range(GROWTHS):
+        scale = math.sqrt(low * high)
+        grown = tuple(
+            min(len(want.table), int(batch * scale))
+            for want, batch in zip(wants, found.batches, strict=True)
+        )
+        if turns_hold(wants, grown):
+            low, best = scale, grown
+        else:
+            high = scale
+    for place, want in enumerate(wants):
+        while best[place] < len(want.table):
+            more = min(len(want.table), best[place] + max(1, best[place] // 4))
+            grown = (*best[:place], more, *best[place + 1 :])
+            if not turns_hold(wants, grown):
+                break
+            best = grown
+    cycle_ms = sum(want.table[batch - 1] for want, batch in zip(wants, best, strict=True))
+    return Fit("turns", best, (cycle_ms,) * len(wants))
 
 
 def fit_deadlines(wants: Sequence[Want], factor: float = 1.0) -> Fit | None:

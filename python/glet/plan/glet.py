@@ -11,6 +11,7 @@ from glet.plan.draft import deduped, gpulet_plan
 from glet.plan.edf import EdfPlanner
 from glet.plan.elastic import ElasticPlanner
 from glet.plan.exhaustive import ExhaustivePlanner
+from glet.plan.fit import roomier
 from glet.plan.keep import kept
 from glet.plan.menu import Menu, menus
 from glet.plan.moves import moves, renumbered
@@ -270,15 +271,12 @@ class _Planning:
 
     def _plan_of(self, found: Found) -> Plan:
         spaces, _ = found
-        gpulets = [
-            gpulet_plan(
-                space.number,
-                space.share_of(slot),
-                space.menu.wants(slot.parts, slot.size),
-                slot.fit,
-            )
-            for space in spaces
-            for slot in space.slots
-        ]
+        gpulets = []
+        for space in spaces:
+            for slot in space.slots:
+                wants = space.menu.wants(slot.parts, slot.size)
+                # Larger batches would disturb neighbours more than was planned for.
+                fit = slot.fit if space.menu.disturbed else roomier(wants, slot.fit)
+                gpulets.append(gpulet_plan(space.number, space.share_of(slot), wants, fit))
         placed = [part for space in spaces for slot in space.slots for part in slot.parts]
         return Plan(gpulets=deduped(gpulets), unmet=unmet(self._problem, placed))
