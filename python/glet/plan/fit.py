@@ -28,6 +28,7 @@ Table = Sequence[float]
 EPSILON = 1e-9
 MOST_ROUNDS = 200
 GROWTHS = 7
+BUSY_ROUNDS = 30
 MOST_POINTS = 100
 FULL = 1.0 - 1e-6
 # Duty cycles closer than this are one: a ModelList has six digits.
@@ -239,7 +240,7 @@ def demand_fits(jobs: Sequence[Job]) -> bool:
 def _busy_ms(jobs: Sequence[Job], longest_ms: float) -> float:
     """How long a gpulet is busy at most when a longest batch has just begun and all jobs come."""
     busy_ms = longest_ms
-    for _ in range(MOST_ROUNDS):
+    for _ in range(BUSY_ROUNDS):
         work_ms = longest_ms
         for period_ms, length_ms, _ in jobs:
             work_ms += (int(busy_ms / period_ms) + 1) * length_ms

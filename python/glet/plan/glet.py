@@ -41,7 +41,7 @@ TINY_NODES = 60
 TINY_SHARES = 20
 # Fits that the search may make: at least, and for each model.
 FITS = 1200
-FITS_PER_MODEL = 8
+FITS_PER_MODEL = 5
 MOST_LEGS = 50
 
 Found = tuple[list[Space], dict[str, float]]

@@ -1,5 +1,6 @@
 """What one type of device can do for each model: latencies, rates and costs by share, made once."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -110,7 +111,7 @@ class Menu:
 
     def index_within(self, free_pct: int) -> int:
         """The largest index whose share is at most this; -1 when none is."""
-        return int(np.searchsorted(self.shares, free_pct, side="right")) - 1
+        return bisect_right(self.shares, free_pct) - 1
 
     def _add(self, model: str, slo_ms: float) -> None:
         try:
