@@ -5,7 +5,7 @@ import pytest
 
 from glet.plan.assess import assess
 from glet.plan.elastic import ElasticPlanner
-from glet.plan.glet import GletPlanner
+from glet.plan.glet import GletPlanner, coarser
 from glet.plan.moves import moves
 from glet.plan.peak import peak_factor
 from glet.plan.problem import Device, DeviceType, MemoryRules, Problem, Rules, Task
@@ -174,3 +174,15 @@ def test_effort_and_seed_change_the_search_and_nothing_else() -> None:
         plan = planner.plan(asked)
         assert assess(asked, plan).faults == ()
         assert planner.plan(asked) == plan
+
+
+def test_coarser_keeps_the_shares_that_are_tens_then_the_published() -> None:
+    fine = msgspec.structs.replace(kind("x", {"a": (2.0, 1.0)}), shares=tuple(range(10, 101)))
+    asked = problem({"a": 50.0}, {fine: 1})
+    coarse = coarser(asked)
+    assert coarse is not None
+    assert coarse.types["x"].shares == SHARES
+    coarsest = coarser(coarse)
+    assert coarsest is not None
+    assert coarsest.types["x"].shares == (20, 40, 50, 60, 80, 100)
+    assert coarser(coarsest) is None

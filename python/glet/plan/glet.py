@@ -39,6 +39,8 @@ TINY_MODELS = 6
 TINY_DEVICES = 4
 TINY_NODES = 60
 TINY_SHARES = 20
+FEW_SHARES = 6
+PUBLISHED_SHARES = (20, 40, 50, 60, 80, 100)
 # Fits that the search may make: at least, and for each model.
 FITS = 1200
 FITS_PER_MODEL = 5
@@ -80,6 +82,20 @@ def canonical(problem: Problem) -> Problem:
     )
 
 
+def coarser(problem: Problem) -> Problem | None:
+    """The same with tens alone for shares, or the published six; None where types have few."""
+    types = dict(problem.types)
+    for name, kind in problem.types.items():
+        tens = tuple(share for share in kind.shares if share % 10 == 0)
+        six = tuple(share for share in kind.shares if share in PUBLISHED_SHARES)
+        fewer = [shares for shares in (tens, six) if 0 < len(shares) < len(kind.shares)]
+        if len(kind.shares) > FEW_SHARES and fewer:
+            types[name] = msgspec.structs.replace(kind, shares=fewer[0])
+    if types == problem.types:
+        return None
+    return msgspec.structs.replace(problem, types=types, current=None)
+
+
 def _without_least_used(spaces: Sequence[Space]) -> list[Space]:
     """Copies of the devices in use but for the one that is used least."""
     used = sorted((s for s in spaces if s.slots), key=lambda s: (s.used_pct, s.number))
@@ -94,6 +110,7 @@ class _Planning:
         self._problem = problem
         self._menus = menus(problem)
         self._bound = lower_bound(problem, self._menus)
+        self._effort = effort
         self._rates = {
             task.model: task.rate_rps
             for task in problem.tasks
@@ -112,6 +129,10 @@ class _Planning:
             plans.append(self._kept(self._problem.current))
         if not self._is_optimal(found):
             plans += [planner.plan(self._problem) for planner in self._others()]
+            coarse = coarser(self._problem) if self._few else None
+            if coarse is not None:
+                # Fewer shares are searched more thoroughly in the same number of fits.
+                plans.append(_Planning(coarse, self._effort, self._seed).best())
         current = self._problem.current
         if current is not None:
             types = {device.number: device.type for device in self._problem.devices}
