@@ -250,6 +250,16 @@ def assign_cores(cores: Sequence[int], shares_pct: Sequence[int]) -> list[list[i
     Raises ConfigError when a share is less than one core.
     """
 
+def cuda_probe() -> dict[str, Any]:
+    """What the CUDA driver of this machine and its devices can do. Makes no context; never raises.
+
+    {"available": bool, "why": str, "driver": "13.0", "devices": [{"name", "sms", "memory_mb",
+    "compute_capability", "units", "unit_sms", "remainder_sms"}]}. available: green contexts can be
+    made on every device. why: why not, one line; empty when they can. driver: the newest CUDA that
+    it speaks; empty without one. units, of unit_sms SMs each, are what gpulets are made of; zeros
+    where green contexts cannot be made. memory_mb: MiB.
+    """
+
 def load_torch(path: str) -> str:
     """Opens libtorch_cpu.so for this process; returns its version, such as "2.13".
 

@@ -15,6 +15,7 @@ void bind_load(pybind11::module_& m);
 void bind_batch(pybind11::module_& m);
 void bind_route(pybind11::module_& m);
 void bind_exec(pybind11::module_& m);
+void bind_cuda(pybind11::module_& m);
 void bind_completion(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_net(pybind11::module_& m);

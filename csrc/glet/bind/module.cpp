@@ -11,5 +11,6 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_batch(m);
   glet::bind::bind_route(m);
   glet::bind::bind_exec(m);
+  glet::bind::bind_cuda(m);
   glet::bind::bind_net(m);
 }

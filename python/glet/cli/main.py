@@ -21,6 +21,10 @@ COMMANDS = {
     "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
     "profile": ("glet.cli.profile", "measure this device, write its profile"),
+    "doctor": (
+        "glet.cli.doctor",
+        "look at what this machine can do, and say what is wrong with it",
+    ),
     "schedule": ("glet.cli.schedule", "plan offline: tasks and profiles in, ModelList.txt out"),
 }
 """Subcommand -> its module and one line of help.
