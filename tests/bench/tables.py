@@ -95,6 +95,23 @@ ASKED: list[tuple[str, str, str, dict[str, Any], str, str]] = [
      "added_p50_ms", " ms"),
     ("frontend and wire at half load, echo", "<= 1 ms median", "added_latency", {"model": "echo"},
      "added_p50_ms", " ms"),
+    ("devices against the proven bound, all random problems", "<= 1.05x on average", "devices_used",
+     {"load": "all"}, "over_bound", "x"),
+    *(
+        (f"1,023 cases on {devices} devices, interference {interference}: {planner}",
+         "glet >= exhaustive two-way", "schedulable",
+         {"devices": devices, "interference": interference, "planner": planner}, "served", "")
+        for devices in (4, 2)
+        for interference in (False, True)
+        for planner in ("exhaustive", "glet", "glet, any share")
+    ),
+    *(
+        (f"plan of nine models on four devices, {rate}/s each", "< 50 ms", "plan_time",
+         {"workload": f"nine at {rate}/s"}, "glet_s", " s")
+        for rate in (50, 100, 200)
+    ),
+    ("plan of 1,000 models on 256 devices", "< 2 s", "plan_time",
+     {"models": 1000, "devices": 256}, "glet_s", " s"),
 ]  # fmt: skip
 
 
