@@ -33,7 +33,7 @@ SEEDS = (0.0, 0.137, 0.618)
 FAST = settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(FAST, max_examples=400)
+LONG = settings(FAST, max_examples=100)
 
 
 class SizeInterference:
