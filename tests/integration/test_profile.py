@@ -139,8 +139,10 @@ def test_a_device_without_room_for_two(glet: Command, folder: Path) -> None:
 def started(folder: Path, environment: dict[str, str]) -> Iterator["Lines"]:
     """`glet profile` of an emulated device, six points; ended at the latest when it is left."""
     options = ("--out", "p", "--batches", "1,2,8", "--pairs", "none", *EMULATED)
+    # A shell starts what runs in the background deaf to SIGINT, and with it all that this starts.
+    hearing = ("env", "--default-signal=INT")
     process = subprocess.Popen(
-        [sys.executable, "-m", "glet.cli.main", "profile", *options, *QUICK],
+        [*hearing, sys.executable, "-m", "glet.cli.main", "profile", *options, *QUICK],
         env=environment,
         cwd=folder,
         stdout=subprocess.DEVNULL,
