@@ -116,7 +116,10 @@ class _Planning:
             for task in problem.tasks
             if any(menu.serves(task.model) for menu in self._menus.values())
         }
-        self._fits = int(effort * (FITS + FITS_PER_MODEL * len(problem.tasks)))
+        # Proven: not everything fits. A longer search would only move what is left out.
+        self._impossible = self._bound > len(problem.devices)
+        fits = FITS + FITS_PER_MODEL * len(problem.tasks)
+        self._fits = int(effort * (fits // 4 if self._impossible else fits))
         self._seed = seed
         self._few = len(problem.tasks) <= FEW_MODELS
 
@@ -145,7 +148,7 @@ class _Planning:
         for made in self._ways():
             if best is None or self._judge(*made) < self._judge(*best):
                 best = made
-            if self._is_optimal(best):
+            if self._is_optimal(best) or (self._impossible and self._fits_made() >= self._fits):
                 break
         return best if best is not None else (self._spaces(), dict(self._rates))
 
@@ -258,6 +261,9 @@ class _Planning:
             and all(len(menu.shares) <= TINY_SHARES for menu in self._menus.values())
         )
         return [*planners, ExhaustivePlanner(max_nodes=TINY_NODES)] if tiny else planners
+
+    def _fits_made(self) -> int:
+        return sum(menu.fits for menu in self._menus.values())
 
     def _spaces(self) -> list[Space]:
         return [Space(d.number, self._menus[d.type]) for d in self._problem.devices]
