@@ -1,7 +1,8 @@
 """Seconds to plan, against the number of models and devices, per planner.
 
-Random problems as in devices_used; the first rows are of the nine published models on four synthetic GPUs,
-at 400/s more than fits. Medians over rounds; planners take turns. `exhaustive` only plans tiny problems.
+Random problems as in devices_used; the first rows are of the nine published models on four
+synthetic GPUs, at 400/s more than fits. Medians over rounds; planners take turns. `exhaustive` only
+plans tiny problems.
 """
 
 import argparse
