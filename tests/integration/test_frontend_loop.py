@@ -348,3 +348,16 @@ def test_a_frame_claim_of_three_gigabytes_closes_that_connection_alone(
     rig.client.infer(2)
     rig.executors[0].reply(rig.executors[0].request(), OK, Y)
     assert rig.client.hear()[0]["id"] == 2
+
+
+def test_before_the_backends_spoke_an_unknown_model_is_unavailable(rig: SimpleNamespace) -> None:
+    rig.loop.set_starting(True)
+    rig.loop.outstanding()  # answered by the loop after that
+    rig.client.infer(1, model="later")
+    error = rig.client.error()
+    assert error["error"] == "unavailable"
+    assert "'later'" in error["message"]
+    rig.loop.set_starting(False)
+    rig.loop.outstanding()
+    rig.client.infer(2, model="later")
+    assert rig.client.error()["error"] == "model_not_found"

@@ -97,6 +97,7 @@ void bind_net(py::module_& m) {
             loop.answer(client, header);
           },
           py::arg("client"), py::arg("header"))
+      .def("set_starting", &FrontendLoop::set_starting, py::arg("starting"), NoGil())
       .def("stop_admitting", &FrontendLoop::stop_admitting, NoGil())
       .def("outstanding", &FrontendLoop::outstanding, NoGil())
       .def("stats", &frontend_stats);

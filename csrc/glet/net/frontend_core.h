@@ -61,6 +61,8 @@ class FrontendCore {
   // Its outstanding requests are retried once elsewhere, or answered unavailable.
   void remove_executor(int executor, Nanos now);
   void set_routes(const std::string& name, const std::vector<RouteSpec>& routes);
+  // While it is, a model that is not known may still turn up: it is answered `unavailable`.
+  void set_starting(bool starting) { starting_ = starting; }
   void stop_admitting() { admitting_ = false; }
   void answer(const std::string& client, const std::string& header);
 
@@ -146,6 +148,7 @@ class FrontendCore {
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it
   std::string scratch_;
+  bool starting_ = false;
   bool admitting_ = true;
   bool forwarded_ = false;
   Nanos next_sweep_{0};

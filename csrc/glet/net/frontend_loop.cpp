@@ -133,6 +133,10 @@ void FrontendLoop::answer(std::string client, std::string header) {
   });
 }
 
+void FrontendLoop::set_starting(bool starting) {
+  mailbox_.post([this, starting] { core_.set_starting(starting); });
+}
+
 void FrontendLoop::stop_admitting() {
   mailbox_.post([this] { core_.stop_admitting(); });
 }

@@ -40,6 +40,8 @@ class FrontendLoop {
   std::vector<int> take_lost();
   void answer(std::string client, std::string header);
 
+  // See FrontendCore.
+  void set_starting(bool starting);
   void stop_admitting();
   std::size_t outstanding();
   std::vector<FrontendModelStats> stats();

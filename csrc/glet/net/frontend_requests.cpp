@@ -107,6 +107,11 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
     return refuse(model, client, header.id, "invalid_input",
                   "infer needs an `id`, an integer from 0 to 2^63 - 1");
   }
+  if (model == nullptr && starting_) {
+    return refuse(nullptr, client, header.id, "unavailable",
+                  "no model '" + std::string(header.model.substr(0, 128)) +
+                      "' yet: the frontend has just started and waits for its backends");
+  }
   if (model == nullptr) {
     return refuse(nullptr, client, header.id, "model_not_found", unknown_model(header.model));
   }

@@ -33,7 +33,7 @@ BEAT_S = 1.0
 TICK_S = 0.25
 POLL_S = 0.25
 DRAIN_POLL_S = 0.01
-# How long the even plan waits for backends that have not said hello.
+# How long to wait for backends that have not said hello, once one has.
 HELLO_LIMIT_S = 10.0
 
 
@@ -51,6 +51,7 @@ class Frontend:
         controls = [(b, control_address(cluster, b)) for b in cluster.backend]
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
+        self._loop.set_starting(True)
         self._table = RouteTable(self._loop)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._links = [
@@ -58,6 +59,7 @@ class Frontend:
             for backend, control in controls
         ]
         self._told: set[str] = set()
+        self._is_starting = True
         self._is_ready = False
         if self._plan is not None:
             self._send_plan(self._plan)
@@ -106,6 +108,9 @@ class Frontend:
         if self._plan is None:
             self._plan = self._make_plan()
         self._table.apply(routing(self._states(), self._silent()))
+        if self._is_starting and not self._awaits_hellos():
+            self._is_starting = False
+            self._loop.set_starting(False)
         self._tell_errors()
         self._tell_ready()
 
@@ -119,8 +124,7 @@ class Frontend:
         """Without a given plan: what runs already, else everything spread evenly."""
         states = self._states()
         running = tuple(gpulet for state in states.values() for gpulet in state.plan)
-        waited_s = self._clock.now_s() - self._started_s
-        if len(states) < len(self._links) and (not states or waited_s < HELLO_LIMIT_S):
+        if self._awaits_hellos():
             return None
         if running:
             logger.info("plan adopted gpulets=%d", len(running))
@@ -140,6 +144,12 @@ class Frontend:
         plan = EvenPlanner().plan(devices, list(loads.values()))
         self._send_plan(plan)
         return plan
+
+    def _awaits_hellos(self) -> bool:
+        """Whether a backend may still say for the first time what it has."""
+        heard = len(self._states())
+        waited_s = self._clock.now_s() - self._started_s
+        return heard < len(self._links) and (heard == 0 or waited_s < HELLO_LIMIT_S)
 
     def _send_plan(self, plan: Plan) -> None:
         known = {link.device for link in self._links}
