@@ -33,6 +33,28 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     type: str = ""
 
 
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The control loop. `static` serves the plan as it is, `follow` re-plans from measured rates.
+
+    `auto` follows where every device has a profile and no plan was given, and is static otherwise.
+    Every `epoch_s` a round; what makes one at once is in control/README.md. Rates are planned for
+    the recent maximum times head room for Poisson arrivals at `headroom_quantile`; they grow at
+    once and shrink after `shrink_after_s`. `min_rps` is planned for a model that nobody asks for.
+    `move_cost` is what loading a model anew may cost, in devices. `record` is a JSONL file that
+    every round is appended to. `cost_per_device_s` is for reports.
+    """
+
+    mode: Literal["auto", "static", "follow"] = "auto"
+    planner: str = "glet"
+    epoch_s: Positive = 1.0
+    headroom_quantile: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.99
+    shrink_after_s: Annotated[float, Meta(ge=0.0)] = 10.0
+    min_rps: Positive = 1.0
+    move_cost: Annotated[float, Meta(ge=0.0)] = 0.01
+    record: str = ""
+    cost_per_device_s: Annotated[float, Meta(ge=0.0)] = 1.0
+
+
 class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model on a gpulet; without `time_share`, models of a gpulet get equal parts."""
 
@@ -71,6 +93,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cache: str = ""
     backend: tuple[BackendConfig, ...] = (BackendConfig(),)
     gpulet: tuple[GpuletConfig, ...] = ()
+    control: ControlConfig = ControlConfig()
 
     def __post_init__(self) -> None:
         if not self.backend:

@@ -10,11 +10,11 @@ import msgspec
 
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature
-from glet.types.plan import GpuletPlan
+from glet.types.plan import GpuletPlan, Plan
 
 VERSION = 1
 
-Role = Literal["frontend", "backend", "executor"]
+Role = Literal["frontend", "backend", "executor", "controller"]
 ModelPhase = Literal["known", "compiling", "failed"]
 ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
 GpuletPhase = Literal["starting", "ready", "draining", "failed"]
@@ -189,6 +189,16 @@ class AddGpulet(Message, frozen=True, kw_only=True):
     cores: tuple[int, ...]
 
 
+class ResizeGpulet(Message, frozen=True, kw_only=True):
+    """The gpulet's worker switches between two batches; nothing that waits is lost."""
+
+    step: int
+    gpulet: int
+    kind: str
+    share_pct: int
+    cores: tuple[int, ...]
+
+
 class RemoveGpulet(Message, frozen=True, kw_only=True):
     step: int
     gpulet: int
@@ -244,6 +254,59 @@ class ExecutorBeat(Message, frozen=True, kw_only=True):
     counters: tuple[ModelCounters, ...] = ()
 
 
+# ---- frontend <-> controller
+
+
+class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frontend counted for a model since its start.
+
+    `good` are the ok answers within their deadline. `latency` are the buckets of a histogram of ok
+    answers that are not empty: (upper end in nanoseconds, count), rising.
+    """
+
+    model: str
+    slo_ms: float
+    received: int = 0
+    ok: int = 0
+    good: int = 0
+    late: int = 0
+    full: int = 0
+    failed: int = 0
+    unavailable: int = 0
+    invalid: int = 0
+    outstanding: int = 0
+    latency: tuple[tuple[int, int], ...] = ()
+
+
+class FrontendReport(Message, frozen=True, kw_only=True):
+    """Some times a second: what a frontend counted, and all that its backends told it.
+
+    `incarnation` is new with every start of the frontend; `silent` are backends not heard for a
+    while. `sent_s` is the frontend's clock.
+    """
+
+    name: str
+    incarnation: str
+    sent_s: float
+    models: tuple[FrontendCounters, ...] = ()
+    states: tuple[BackendState, ...] = ()
+    silent: tuple[str, ...] = ()
+
+
+class NewPlan(Message, frozen=True, kw_only=True):
+    """What all devices shall look like, by round `round` of the controller. Absolute."""
+
+    round: int
+    plan: Plan
+
+
+class RoundDone(Message, frozen=True, kw_only=True):
+    """A control round ended: its record, for whoever watches. `record` is a JSON object."""
+
+    round: int
+    record: msgspec.Raw
+
+
 Step = AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
 FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen
 BackendToFrontend = Hello | Refused | BackendState
@@ -251,3 +314,5 @@ BackendToExecutor = (
     Hello | Refused | Heartbeat | AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
 )
 ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
+FrontendToController = Hello | Refused | Heartbeat | FrontendReport
+ControllerToFrontend = Hello | Refused | NewPlan | RoundDone
