@@ -32,7 +32,7 @@ def hold_then_reverse(count: int) -> Callable[..., None]:
 
 def heard_infer(frontend: Any) -> dict[str, Any]:
     while True:
-        header = frontend.heard.get(timeout=10)
+        header = frontend.heard.get(timeout=60)
         if header["op"] == "infer":
             return header
 

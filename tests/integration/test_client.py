@@ -43,7 +43,7 @@ def hold_then_reverse(count: int) -> Callable[..., None]:
 
 def heard_infer(frontend: Any) -> dict[str, Any]:
     while True:
-        header = frontend.heard.get(timeout=10)
+        header = frontend.heard.get(timeout=60)
         if header["op"] == "infer":
             return header
 
@@ -241,7 +241,7 @@ def test_a_restarted_frontend_is_found_again(fake_frontend: Fake, tmp_path: Path
         first.close()
         for each in asked:
             with pytest.raises(UnavailableError, match="broke before the answer came"):
-                each.result(timeout=10)
+                each.result(timeout=60)
         fake_frontend(endpoint)
         assert np.array_equal(client.infer("double", {"x": X}), X * 2)
         assert client._loop.counts()["connects"] == 2
@@ -252,7 +252,7 @@ def test_a_client_may_start_before_its_frontend(fake_frontend: Fake, tmp_path: P
     with glet.Client(endpoint) as client, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(client.infer, "double", {"x": X})
         fake_frontend(endpoint)
-        assert np.array_equal(asked.result(timeout=10), X * 2)
+        assert np.array_equal(asked.result(timeout=60), X * 2)
 
 
 def test_nobody_there_is_said(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_closing_ends_what_is_in_flight(fake_frontend: Fake) -> None:
         heard_infer(frontend)
         client.close()
         with pytest.raises(UnavailableError, match="closed"):
-            asked.result(timeout=10)
+            asked.result(timeout=60)
     with pytest.raises(UnavailableError, match="closed"):
         client.infer("double", {"x": X})
     client.close()

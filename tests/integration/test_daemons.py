@@ -301,7 +301,7 @@ def test_broken_model_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     (models / "a" / "model.toml").write_text("slo_ms = 'soon'\n")
     command = [sys.executable, "-m", "glet.cli.main", "up", "--models", str(models)]
     command += ["--listen", f"ipc://{tmp_path}/f"]
-    up = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    up = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert up.returncode == 2
     assert "model.toml" in up.stderr.splitlines()[-1]
     assert "Traceback" not in up.stderr

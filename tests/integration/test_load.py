@@ -200,7 +200,7 @@ def test_a_frontend_that_goes_away_makes_requests_unavailable(
     loop = load_loop(frontend.address)
     loop.add_model("double", SAMPLES, arrivals_ns=np.array([0, 1, 300 * MS]))
     loop.start_open()
-    while frontend.heard.get(timeout=10)["op"] != "infer":
+    while frontend.heard.get(timeout=60)["op"] != "infer":
         pass
     frontend.close()
     assert loop.wait(10.0)
