@@ -385,6 +385,9 @@ class ModelStats:
 
     @property
     def busy_ns(self) -> int: ...
+    @property
+    def running_ns(self) -> int:
+        """How long its batch has been running by now; 0 when none does."""
 
 class Engine:
     """The gpulets of this process. Every submission is answered exactly once.

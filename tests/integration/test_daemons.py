@@ -21,7 +21,7 @@ import zmq
 from glet.client import Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig
-from glet.errors import ConfigError, RequestError, UnavailableError
+from glet.errors import ConfigError, LateError, RequestError, UnavailableError
 from glet.profiles.files import DeviceFacts, MeasuredLatency, ProfileData, write_profile
 from glet.serve.up import LocalCluster
 from glet.types.plan import GpuletPlan, ModelShare
@@ -46,6 +46,14 @@ shape = [4]
 name = "y"
 dtype = "float32"
 shape = [4]
+"""
+HANGING_PY = """
+import time
+
+
+def infer(x):
+    time.sleep(600.0 * (x.max() > 100))
+    return x * 2
 """
 X = np.arange(4, dtype=np.float32)
 WAIT_S = 60.0
@@ -200,6 +208,31 @@ def test_frozen_executor_is_replaced(cluster: LocalCluster) -> None:
         served = asked.outcomes["ok"]
         wait_for(lambda: asked.outcomes["ok"] > served + 20, cluster.poll)
     assert asked.answered() == asked.asked
+
+
+def test_a_hanging_model_costs_a_restart_and_the_third_time_its_place(tmp_path: Path) -> None:
+    models = make_repository(tmp_path / "models")
+    (models / "a" / "model.py").write_text(HANGING_PY)
+    config = ClusterConfig(listen="tcp://127.0.0.1:0", models=str(models), hang_s=2.0)
+    with LocalCluster(config, SystemClock()) as cluster, Client(cluster.endpoint) as client:
+
+        def is_serving(model: str) -> bool:
+            try:
+                return np.array_equal(client.infer(model, {"x": X}), X * 2)
+            except UnavailableError:
+                return False
+
+        for time in range(3):
+            wait_for(lambda: is_serving("a"), cluster.poll)
+            with pytest.raises((LateError, UnavailableError)):
+                client.infer("a", {"x": X + 1000})
+            wait_for(
+                lambda n=time: client.stats()["executors"][0]["restarts"] == n + 1, cluster.poll
+            )
+            wait_for(lambda: is_serving("b"), cluster.poll)
+        wait_for(lambda: "3 times" in client.models()["a"]["error"], cluster.poll)
+        assert "hung" in client.models()["a"]["error"]
+        assert not is_serving("a")
 
 
 def test_restarted_frontend_picks_up_what_runs(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from glet.plan.layout import PlacedGpulet
 from glet.serve.hosted import (
     HostedGpulet,
+    HostedModel,
     Room,
     Wanted,
+    hung,
     missing_step,
     record_end,
     record_start,
@@ -19,6 +21,7 @@ from glet.wire.messages import (
     AddGpulet,
     Limits,
     LoadModel,
+    ModelCounters,
     ModelSource,
     RemoveGpulet,
     Step,
@@ -145,3 +148,26 @@ def test_what_failed_is_reported_and_not_tried_again() -> None:
     # The executor has nothing of it: it is forgotten without a step.
     assert settle(hosted, [gpulet(0, "b")]) == []
     assert list(hosted[0].models) == ["b"]
+
+
+def test_a_batch_that_runs_beyond_any_doubt_hangs() -> None:
+    placed = gpulet(3, "b")
+    there = HostedGpulet(placed=placed)
+    model = wanted_models(placed)[0]
+    there.models["b"] = HostedModel(
+        number=1, source=model.source, share=model.share, limits=model.limits
+    )
+
+    def found(running_ms: float, limit_ms: float) -> HostedModel | None:
+        counters = (
+            ModelCounters(gpulet=3, model=0, running_ms=1e6),
+            ModelCounters(gpulet=3, model=1, running_ms=running_ms),
+        )
+        return hung({3: there}, counters, limit_ms)
+
+    assert found(1000.0, 1000.0) is None
+    assert found(1001.0, 1000.0) is there.models["b"]
+    there.models["b"].latency_ms = ((1, 10.0), (8, 100.0))
+    assert found(1999.0, 1000.0) is None  # 20 times its longest batch is more
+    assert found(2001.0, 1000.0) is there.models["b"]
+    assert hung({3: there}, (), 1000.0) is None

@@ -76,7 +76,9 @@ void bind_stats(py::module_& m) {
       .def_readonly("items", &ModelStats::items)
       .def_readonly("waiting", &ModelStats::waiting)
       .def_readonly("correction", &ModelStats::correction)
-      .def_property_readonly("busy_ns", [](const ModelStats& self) { return to_ns(self.busy); });
+      .def_property_readonly("busy_ns", [](const ModelStats& self) { return to_ns(self.busy); })
+      .def_property_readonly("running_ns",
+                             [](const ModelStats& self) { return to_ns(self.running); });
 }
 
 }  // namespace

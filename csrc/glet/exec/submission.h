@@ -68,6 +68,7 @@ struct ModelStats {
   std::size_t waiting;
   double correction;  // measured / predicted batch latency, slow-moving
   Nanos busy;         // time the runner ran
+  Nanos running;      // how long its batch has been running by now, 0 when none does
 };
 
 }  // namespace glet::exec

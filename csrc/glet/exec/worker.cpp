@@ -154,6 +154,7 @@ void Worker::stats(std::vector<ModelStats>& out) const {
     ModelStats& copy = out.emplace_back(model->stats);
     copy.waiting = queue_.size(id);
     copy.correction = queue_.correction(id);
+    copy.running = running_ == model.get() ? now() - running_since_ : Nanos(0);
   }
 }
 

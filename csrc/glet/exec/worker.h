@@ -113,6 +113,7 @@ class Worker {
   std::deque<Measurement> measurements_;
   std::deque<std::promise<PartitionReport>> questions_;
   Model* running_ = nullptr;
+  Nanos running_since_{0};
   Nanos busy_until_{0};
   int waiters_ = 0;  // on changed_
   bool admitting_ = true;

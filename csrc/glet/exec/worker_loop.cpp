@@ -97,6 +97,7 @@ void Worker::measure_once(Lock& lock) {
   }
   running_ = model;
   const Nanos start = now();
+  running_since_ = start;
   busy_until_ = start + queue_.latency(model->id, std::min(current.batch, model->planned_batch));
   lock.unlock();
   std::exception_ptr failure;
@@ -127,6 +128,7 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   for (const batch::Request& request : taken_) batch_.push_back(take_pending(request.id));
   const int plan_version = model.plan_version;
   running_ = &model;
+  running_since_ = formed;
   busy_until_ = formed + queue_.latency(model.id, decision.batch_size);
   lock.unlock();
   completions_.push(done_);  // late ones do not wait for the batch

@@ -77,7 +77,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `plan` names a ModelList file; without it and without `gpulet` tables the models are spread
     evenly. `isolation` is one executor per device or one per gpulet. `margin_ms` is kept free
-    between the end of a batch and a deadline, for the way back.
+    between the end of a batch and a deadline, for the way back. A batch that runs longer than
+    `hang_s` (and many times longer than its model's longest) has hung: its executor is ended.
     """
 
     listen: str = "tcp://127.0.0.1:5555"
@@ -89,6 +90,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
     drain_s: Positive = 10.0
+    hang_s: Positive = 10.0
     run_dir: str = ""
     cache: str = ""
     backend: tuple[BackendConfig, ...] = (BackendConfig(),)

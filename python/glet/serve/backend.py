@@ -51,6 +51,8 @@ FRONTEND_SILENT_AFTER_S = 5.0
 RELEASE_LIMIT_S = 1.0
 # A model that ended its executor this often while loading is not loaded again.
 CRASHES = 3
+# Nor one that hung its gpulet so often: each time all models of the executor are started again.
+HANGS = 3
 MOST_RUNNERS = 16
 
 
@@ -77,6 +79,7 @@ class Backend:
         self._numbers: dict[str, int] = {}
         self._tables: dict[tuple[str, int, int], LatencyPoints] = {}
         self._crashes: dict[str, int] = {}
+        self._hangs: dict[str, int] = {}
         self._changed = True
         self._interference: Interference = NoInterference()
 
@@ -129,11 +132,13 @@ class Backend:
             runners=min(MOST_RUNNERS, self._device.max_gpulets),
             per_gpulet=self._cluster.isolation == "gpulet",
             log_level=log_level,
+            hang_s=self._cluster.hang_s,
         )
         self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
         self._fleet.on_change = self._note_change
         self._fleet.on_step = self._on_step
         self._fleet.on_crash = self._on_crash
+        self._fleet.on_hang = self._on_hang
         self._fleet.arrange(())
 
     def _serve(self) -> None:
@@ -235,6 +240,8 @@ class Backend:
         """Why a model cannot be on a gpulet, in one line, or ''."""
         if self._crashes.get(share.model, 0) >= CRASHES:
             return f"model {share.model!r} ended its executor {CRASHES} times while loading"
+        if self._hangs.get(share.model, 0) >= HANGS:
+            return f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
         error = self._shelf.error(share.model)
         if error:
             return error
@@ -272,6 +279,9 @@ class Backend:
     def _on_crash(self, step: Step) -> None:
         if isinstance(step, LoadModel):
             self._crashes[step.source.name] = self._crashes.get(step.source.name, 0) + 1
+
+    def _on_hang(self, model: str) -> None:
+        self._hangs[model] = self._hangs.get(model, 0) + 1
 
     def _publish(self) -> None:
         self._changed = False

@@ -139,6 +139,7 @@ def _counters(stats: Any) -> ModelCounters:
         waiting=stats.waiting,
         correction=stats.correction,
         busy_ms=stats.busy_ns / 1e6,
+        running_ms=stats.running_ns / 1e6,
     )
 
 

@@ -16,6 +16,7 @@ from glet.serve.executor import ExecutorOptions
 from glet.serve.hosted import (
     HostedGpulet,
     Room,
+    hung,
     missing_step,
     record_end,
     record_start,
@@ -91,12 +92,14 @@ class FleetOptions:
     runners: int
     per_gpulet: bool
     log_level: str
+    hang_s: float
 
 
 class ExecutorFleet:
     """Owns the executors and the socket to them. `on_change` is called when a report changed.
 
-    `on_step` hears of every step that ended, `on_crash` of a step that an executor died in.
+    `on_step` hears of every step that ended, `on_crash` of a step that an executor died in,
+    `on_hang` of a model for which an executor is ended.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class ExecutorFleet:
         self.on_change: Callable[[], None] = lambda: None
         self.on_step: Callable[[Step, StepDone], None] = lambda step, done: None
         self.on_crash: Callable[[Step], None] = lambda step: None
+        self.on_hang: Callable[[str], None] = lambda model: None
         poll.watch(self._channel.socket, self._on_executors)
 
     def arrange(self, placed: Sequence[PlacedGpulet]) -> None:
@@ -270,7 +274,14 @@ class ExecutorFleet:
         if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
             return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
         liveness = self._alive if process.pending is None else self._patient
-        return "" if liveness.alive(process.number, now_s) else "gave no sign of life"
+        if not liveness.alive(process.number, now_s):
+            return "gave no sign of life"
+        hanging = hung(process.hosted, process.counters, self._options.hang_s * 1000.0)
+        if hanging is None:
+            return ""
+        if not process.error:
+            self.on_hang(hanging.source.name)
+        return f"model {hanging.source.name!r} hangs: a batch of it does not end"
 
     def _send_next(self, process: ExecutorProcess, room: Room) -> None:
         mine = self._share_of(process)

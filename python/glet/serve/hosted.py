@@ -12,6 +12,7 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
+    ModelCounters,
     ModelSource,
     RemoveGpulet,
     Step,
@@ -19,6 +20,8 @@ from glet.wire.messages import (
     UnloadModel,
     UpdateModel,
 )
+
+HANG_FACTOR = 20.0
 
 
 @dataclass
@@ -125,6 +128,22 @@ def retire(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet], seq:
             changed = True
         changed |= _retire_models(gpulet, keep.get(number, set()), seq)
     return changed
+
+
+def hung(
+    hosted: Mapping[int, HostedGpulet], counters: Sequence[ModelCounters], limit_ms: float
+) -> HostedModel | None:
+    """A model with a batch that has been running beyond any doubt, or None.
+
+    That is `limit_ms`, or HANG_FACTOR times its longest batch where that is more.
+    """
+    running = {(c.gpulet, c.model): c.running_ms for c in counters}
+    for number, gpulet in hosted.items():
+        for model in gpulet.models.values():
+            longest_ms = max((ms for _, ms in model.latency_ms), default=0.0)
+            if running.get((number, model.number), 0.0) > max(limit_ms, HANG_FACTOR * longest_ms):
+                return model
+    return None
 
 
 def record_start(hosted: dict[int, HostedGpulet], step: Step, placed: PlacedGpulet) -> None:

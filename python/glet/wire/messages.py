@@ -119,7 +119,10 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gpulet counted for a model since its executor started."""
+    """What a gpulet counted for a model since its executor started.
+
+    `running_ms` is how long a batch of it has been running by now.
+    """
 
     gpulet: int
     model: int
@@ -132,6 +135,7 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     correction: float = 1.0
     busy_ms: float = 0.0
+    running_ms: float = 0.0
 
 
 class BackendState(Message, frozen=True, kw_only=True):
