@@ -254,6 +254,20 @@ def test_restarted_frontend_picks_up_what_runs(tmp_path: Path) -> None:
         assert [e["pid"] for e in after] == [e["pid"] for e in before]
 
 
+@pytest.mark.parametrize("role", ["frontend", "device0"])
+def test_frozen_daemon_is_replaced(cluster: LocalCluster, role: str) -> None:
+    with Client(cluster.endpoint) as client, load(cluster.endpoint) as asked:
+        wait_for(lambda: asked.outcomes["ok"] > 20, cluster.poll)
+        old = cluster.pids()[role]
+        os.kill(old, signal.SIGSTOP)
+        wait_for(lambda: cluster.pids().get(role, old) != old, cluster.poll)
+        served = asked.outcomes["ok"]
+        wait_for(lambda: asked.outcomes["ok"] > served + 20, cluster.poll)
+        assert client.stats()["executors"]
+    assert asked.answered() == asked.asked
+    assert set(asked.outcomes) <= {"ok", "unavailable", "late"}
+
+
 def test_restarted_backend_gets_its_plan_again(cluster: LocalCluster) -> None:
     with Client(cluster.endpoint) as client:
         old = cluster.pids()["device0"]

@@ -23,7 +23,7 @@ from glet.serve.hosted import Room, Wanted
 from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
-from glet.serve.status import StatusPipe
+from glet.serve.status import BEAT_S, StatusPipe
 from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan, ModelShare, problems
 from glet.wire.address import check_bind
@@ -145,6 +145,7 @@ class Backend:
         self._poll.watch(self._channel.socket, self._on_frontends)
         self._poll.every(REPORT_S, self._note_change)
         self._poll.every(TICK_S, self._tick)
+        self._poll.every(BEAT_S, self._status.beat)
         logger.info("listens at %s", self._channel.endpoint)
         while not self._poll.stopping:
             self._poll.run_once(TICK_S)

@@ -21,6 +21,7 @@ from glet.serve.backend_link import BackendLink
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.poll_loop import PollLoop
 from glet.serve.route_table import RouteTable, routing
+from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
@@ -74,6 +75,7 @@ class Frontend:
                 poll.watch(link.channel.socket, self._on_backends)
             poll.every(BEAT_S, self._beat)
             poll.every(TICK_S, self._settle)
+            poll.every(STATUS_BEAT_S, self._status.beat)
             while not poll.stopping:
                 poll.run_once(POLL_S)
             self._drain(poll)

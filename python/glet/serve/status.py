@@ -8,15 +8,18 @@ import msgspec
 
 logger = logging.getLogger(__name__)
 
+BEAT_S = 0.5
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a daemon's life. `failed`: it cannot start and ends with `exit_code`.
 
     `model_failed`: it goes on without the model. `serving`: every model of the plan is routed.
+    `alive`: its loop turns.
     """
 
-    event: Literal["progress", "serving", "model_failed", "failed"]
-    message: str
+    event: Literal["progress", "serving", "model_failed", "failed", "alive"]
+    message: str = ""
     endpoint: str = ""
     models: int = 0
     exit_code: int = 1
@@ -27,6 +30,9 @@ class StatusPipe:
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
+        if descriptor is not None:
+            # A parent that does not read must not stop the daemon.
+            os.set_blocking(descriptor, False)
 
     def tell(self, event: Event) -> None:
         """Never raises: a parent that does not listen is no reason to stop."""
@@ -34,16 +40,25 @@ class StatusPipe:
         # With somebody at the other end of the pipe, an error is theirs to show.
         level = logging.INFO if is_good or self._descriptor is not None else logging.ERROR
         logger.log(level, "%s", event.message)
-        if self._descriptor is None:
-            return
-        try:
-            os.write(self._descriptor, msgspec.json.encode(event) + b"\n")
-        except OSError:
-            self._descriptor = None
+        self._write(event)
 
     def progress(self, message: str) -> None:
         """Tells a step."""
         self.tell(Event(event="progress", message=message))
+
+    def beat(self) -> None:
+        """Tells that the daemon's loop turns: call every BEAT_S."""
+        self._write(Event(event="alive"))
+
+    def _write(self, event: Event) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, msgspec.json.encode(event) + b"\n")
+        except BlockingIOError:
+            logger.debug("parent does not read, not told: %s", event.message)
+        except OSError:
+            self._descriptor = None
 
 
 class LineReader:

@@ -26,6 +26,8 @@ START_LIMIT_S = 60.0
 # Beyond its drain a daemon has this long to end.
 END_LIMIT_S = 7.0
 POLL_S = 0.25
+# A daemon that has said that it lives says it twice a second.
+FROZEN_AFTER_S = 4.0
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Daemon:
     status: LineReader | None = None
     status_fd: int = -1
     start_at_s: float = 0.0
+    heard_s: float | None = None
     failure: Event | None = None
 
 
@@ -101,9 +104,10 @@ class LocalCluster:
             raise
 
     def poll(self, limit_s: float = POLL_S) -> None:
-        """Watches for up to `limit_s`: passes on reports, starts again what died."""
+        """Watches for up to `limit_s`: passes on reports, starts again what died or froze."""
         self._poll.run_once(limit_s)
         for daemon in self._daemons:
+            self._end_if_frozen(daemon)
             if daemon.child is None and self._clock.now_s() >= daemon.start_at_s:
                 self._spawn(daemon)
 
@@ -149,6 +153,16 @@ class LocalCluster:
         for daemon in self._daemons:
             self._spawn(daemon)
 
+    def _end_if_frozen(self, daemon: Daemon) -> None:
+        if daemon.child is None or daemon.heard_s is None:
+            return
+        # What it said while nobody polled counts as said now.
+        self._on_status(daemon)
+        if self._clock.now_s() - daemon.heard_s > FROZEN_AFTER_S:
+            daemon.heard_s = None
+            self._report(f"{daemon.role} gives no sign of life; it is ended")
+            daemon.child.kill()
+
     def _spawn(self, daemon: Daemon) -> None:
         daemon.status_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         daemon.status = LineReader(daemon.status_fd)
@@ -157,7 +171,7 @@ class LocalCluster:
             child = Child([*daemon.command, *arguments], pass_fds=[write_fd])
         finally:
             os.close(write_fd)
-        daemon.child = child
+        daemon.child, daemon.heard_s = child, None
         self._heard_s = self._clock.now_s()
         daemon.backoff.started(self._heard_s)
         self._poll.watch(daemon.status_fd, lambda: self._on_status(daemon))
@@ -186,6 +200,9 @@ class LocalCluster:
             self._poll.unwatch(daemon.status_fd)
 
     def _on_event(self, daemon: Daemon, event: Event) -> None:
+        if event.event == "alive":
+            daemon.heard_s = self._clock.now_s()
+            return
         self._heard_s = self._clock.now_s()
         if event.event == "failed":
             daemon.failure = event
@@ -196,6 +213,9 @@ class LocalCluster:
         if event.event == "serving":
             if self._model_failed is not None:
                 return
+            if self._serving is None:
+                # Clients know it by the port that it got: it keeps that when it starts again.
+                daemon.command += ["--listen", event.endpoint]
             self._serving = event
         self._report(event.message)
 
