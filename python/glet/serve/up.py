@@ -27,7 +27,7 @@ START_LIMIT_S = 60.0
 END_LIMIT_S = 7.0
 POLL_S = 0.25
 # A daemon that has said that it lives says it twice a second.
-FROZEN_AFTER_S = 4.0
+FROZEN_AFTER_S = 3.0
 
 
 @dataclass
