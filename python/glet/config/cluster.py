@@ -34,23 +34,36 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The control loop. `static` serves the plan as it is, `follow` re-plans from measured rates.
+    """The control loop. `mode` is a policy: `static` serves the plan as it is, `follow` re-plans
+    from measured rates, `published` does as the published gpulet prototype.
 
     `auto` follows where every device has a profile and no plan was given, and is static otherwise.
-    Every `epoch_s` a round; what makes one at once is in control/README.md. Rates are planned for
-    the recent maximum times head room for Poisson arrivals at `headroom_quantile`; they grow at
-    once and shrink after `shrink_after_s`. `min_rps` is planned for a model that nobody asks for.
-    `move_cost` is what loading a model anew may cost, in devices. `record` is a JSONL file that
-    every round is appended to. `cost_per_device_s` is for reports.
+    Every `epoch_s` a round; with `triggers` also at once (control/README.md), `min_gap_s` after the
+    last at the earliest. Rates are averages over `mean_s` and maxima over `peak_s`; planned are they
+    with head room for Poisson arrivals at `headroom_quantile`, counted over the SLO or
+    `headroom_window_s`. Targets grow at once by steps of `grow_step`, and shrink by `shrink_step` or
+    more after `shrink_after_s`. `min_rps` is planned for a model that nobody asks for. `move_cost`
+    is what loading a model anew may cost, in devices. A new plan is given out `reorganise_s` after
+    it was made. `correct`: latencies are planned as measured. `record` is a JSONL file that every
+    round is appended to. `cost_per_device_s` is for reports.
     """
 
-    mode: Literal["auto", "static", "follow"] = "auto"
+    mode: Literal["auto", "static", "follow", "published"] = "auto"
     planner: str = "glet"
     epoch_s: Positive = 1.0
+    triggers: bool = True
+    min_gap_s: Annotated[float, Meta(ge=0.0)] = 0.25
+    mean_s: Positive = 3.0
+    peak_s: Positive = 5.0
     headroom_quantile: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.99
+    headroom_window_s: Positive = 0.25
+    grow_step: Annotated[float, Meta(ge=0.0)] = 0.05
+    shrink_step: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
     shrink_after_s: Annotated[float, Meta(ge=0.0)] = 10.0
     min_rps: Positive = 1.0
     move_cost: Annotated[float, Meta(ge=0.0)] = 0.01
+    reorganise_s: Annotated[float, Meta(ge=0.0)] = 0.0
+    correct: bool = True
     record: str = ""
     cost_per_device_s: Annotated[float, Meta(ge=0.0)] = 1.0
 
@@ -152,6 +165,7 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
         plan=absolute(config.plan),
         run_dir=absolute(config.run_dir),
         cache=absolute(config.cache),
+        control=msgspec.structs.replace(config.control, record=absolute(config.control.record)),
         backend=tuple(
             msgspec.structs.replace(backend, profile=absolute(backend.profile))
             for backend in config.backend

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from glet.plan.fit import Fit, Want
+from glet.plan.fit import Fit, Want, roomier
+from glet.plan.space import Space
 from glet.types.plan import GpuletPlan, ModelShare, lingers
 
 
@@ -28,6 +29,17 @@ def gpulet_plan(device: int, share_pct: int, wants: Sequence[Want], fit: Fit) ->
         for want, batch, duty_ms, part in zip(wants, fit.batches, fit.duty_ms, used, strict=True)
     )
     return GpuletPlan(device=device, share_pct=share_pct, models=lingers(models))
+
+
+def gpulets_of(space: Space) -> list[GpuletPlan]:
+    """The gpulets of a planned device, with batches as large as objectives allow."""
+    found = []
+    for slot in space.slots:
+        wants = space.menu.wants(slot.parts, slot.size)
+        # Larger batches would disturb neighbours more than was planned for.
+        fit = slot.fit if space.menu.disturbed else roomier(wants, slot.fit)
+        found.append(gpulet_plan(space.number, space.share_of(slot), wants, fit))
+    return found
 
 
 def deduped(gpulets: Iterable[GpuletPlan]) -> tuple[GpuletPlan, ...]:

@@ -7,12 +7,11 @@ import numpy as np
 
 from glet.plan.bound import lower_bound
 from glet.plan.build import build
-from glet.plan.draft import deduped, gpulet_plan
+from glet.plan.draft import deduped, gpulets_of
 from glet.plan.edf import EdfPlanner
 from glet.plan.elastic import ElasticPlanner
 from glet.plan.exhaustive import ExhaustivePlanner
-from glet.plan.fit import roomier
-from glet.plan.keep import kept
+from glet.plan.keep import KeptCost, kept
 from glet.plan.menu import Menu, menus
 from glet.plan.moves import moves, renumbered
 from glet.plan.problem import Planner, Problem, unmet
@@ -45,6 +44,10 @@ PUBLISHED_SHARES = (20, 40, 50, 60, 80, 100)
 FITS = 1200
 FITS_PER_MODEL = 5
 MOST_LEGS = 50
+# Many models that serve: a plan made anew loads this part of them elsewhere, and its devices are
+# rarely less than this part above the bound.
+MOVED_ANEW = 0.4
+NEAR = 0.05
 
 Found = tuple[list[Space], dict[str, float]]
 """Devices, and the rates in requests/s by model that are left over."""
@@ -124,19 +127,23 @@ class _Planning:
         self._few = len(problem.tasks) <= FEW_MODELS
 
     def best(self) -> Plan:
+        current = self._problem.current
+        if current is not None and not self._few:
+            kept_plan = self._kept(current)
+            if self._hard_to_beat(kept_plan, current):
+                return kept_plan
         found = self._built()
         if not self._is_optimal(found):
             found = self._improved(found)
         plans = [self._plan_of(found)]
-        if self._problem.current is not None:
-            plans.append(self._kept(self._problem.current))
+        if current is not None:
+            plans.append(self._kept(current) if self._few else kept_plan)
         if not self._is_optimal(found):
             plans += [planner.plan(self._problem) for planner in self._others()]
             coarse = coarser(self._problem) if self._few else None
             if coarse is not None:
                 # Fewer shares are searched more thoroughly in the same number of fits.
                 plans.append(_Planning(coarse, self._effort, self._seed).best())
-        current = self._problem.current
         if current is not None:
             types = {device.number: device.type for device in self._problem.devices}
             plans += [renumbered(current, plan, types) for plan in plans]
@@ -240,11 +247,25 @@ class _Planning:
     def _kept(self, current: Plan) -> Plan:
         spaces = self._spaces()
         left = kept(current, self._rates, spaces)
+        cost = KeptCost(current, self._problem.move_cost)
 
         def judge(devices: Sequence[Space], over: dict[str, float]) -> Score:
-            return self._score(self._plan_of((list(devices), over)))
+            return (self._unmet_part(over), *cost.of(devices))
 
         return self._plan_of(empty(spaces, left, judge, fits_made(spaces) + self._fits))
+
+    def _hard_to_beat(self, plan: Plan, current: Plan) -> bool:
+        """Whether a plan made anew would hardly save what its moves cost.
+
+        It moves about MOVED_ANEW of the models at least, and is seldom closer to the bound than
+        NEAR. Where moves are free there is no reason not to look.
+        """
+        if plan.unmet or self._problem.move_cost == 0.0:
+            return False
+        _, cost, _, _ = self._score(plan)
+        placed = sum(len(gpulet.models) for gpulet in current.gpulets)
+        saved = max(self._problem.move_cost * placed * MOVED_ANEW, self._bound * NEAR)
+        return cost <= self._bound + saved
 
     def _others(self) -> list[Planner]:
         if not self._few:
@@ -298,12 +319,6 @@ class _Planning:
 
     def _plan_of(self, found: Found) -> Plan:
         spaces, _ = found
-        gpulets = []
-        for space in spaces:
-            for slot in space.slots:
-                wants = space.menu.wants(slot.parts, slot.size)
-                # Larger batches would disturb neighbours more than was planned for.
-                fit = slot.fit if space.menu.disturbed else roomier(wants, slot.fit)
-                gpulets.append(gpulet_plan(space.number, space.share_of(slot), wants, fit))
+        gpulets = [gpulet for space in spaces for gpulet in gpulets_of(space)]
         placed = [part for space in spaces for slot in space.slots for part in slot.parts]
         return Plan(gpulets=deduped(gpulets), unmet=unmet(self._problem, placed))

@@ -3,12 +3,19 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from glet.plan.menu import Menu, Parts
+import msgspec
+
+from glet.plan.draft import deduped, gpulets_of
+from glet.plan.menu import Menu, Parts, menus
+from glet.plan.moves import moves
+from glet.plan.problem import Problem, unmet
 from glet.plan.search import insert_all
 from glet.plan.space import Slot, Space
-from glet.types.plan import GpuletPlan, Plan
+from glet.types.plan import GpuletPlan, ModelShare, Plan
 
 BISECTIONS = 8
+# Rates closer than this part are one.
+ALIKE = 1e-9
 
 
 def kept(current: Plan, rates: Mapping[str, float], spaces: Sequence[Space]) -> dict[str, float]:
@@ -43,6 +50,117 @@ def kept(current: Plan, rates: Mapping[str, float], spaces: Sequence[Space]) -> 
     missing = [(model, rate) for model, rate in rest if rate > 1e-9 * rates[model]]
     opened = [space for space in spaces if space.slots]
     return insert_all(missing, opened, [space for space in spaces if not space.slots])
+
+
+class KeptCost:
+    """What devices cost against the plan that serves: counted anew only where they changed.
+
+    A search changes a few devices at a time, and what has to be loaded on one does not depend on
+    any other.
+    """
+
+    def __init__(self, current: Plan, move_cost: float) -> None:
+        self._move_cost = move_cost
+        by_device: dict[int, list[GpuletPlan]] = defaultdict(list)
+        for gpulet in current.gpulets:
+            by_device[gpulet.device].append(gpulet)
+        self._current = {
+            number: Plan(gpulets=tuple(gpulets)) for number, gpulets in by_device.items()
+        }
+        self._known: dict[int, tuple[tuple[Slot, ...], int]] = {}
+
+    def of(self, spaces: Sequence[Space]) -> tuple[float, int, int]:
+        """(devices in use and the cost of moves, moves, share in percent)."""
+        used = sum(1 for space in spaces if space.slots)
+        moved = sum(self._moves(space) for space in spaces)
+        return used + self._move_cost * moved, moved, sum(space.used_pct for space in spaces)
+
+    def _moves(self, space: Space) -> int:
+        known = self._known.get(space.number)
+        if known is not None and known[0] is space.slots:
+            return known[1]
+        wanted = Plan(
+            gpulets=tuple(
+                GpuletPlan(
+                    device=space.number,
+                    share_pct=space.share_of(slot),
+                    models=tuple(ModelShare(model=model, batch=1) for model, _ in slot.parts),
+                )
+                for slot in space.slots
+            )
+        )
+        count = moves(self._current.get(space.number, Plan()), wanted)
+        self._known[space.number] = (space.slots, count)
+        return count
+
+
+def stayed(problem: Problem, current: Plan, *, recheck: bool) -> Plan:
+    """The plan that serves at the wanted rates, with nothing loaded, moved or resized.
+
+    Each model's rate goes to its gpulets in the proportion of the current rates, as much of it as
+    they carry; the rest is unmet. Gpulets whose rates are as before are not looked at, unless
+    `recheck` says that profiles or objectives may be others. Gpulets on devices that are not there,
+    or of shares that these cannot give, go.
+    """
+    types = {device.number: problem.types[device.type] for device in problem.devices}
+    here = [
+        gpulet
+        for gpulet in current.gpulets
+        if gpulet.device in types and gpulet.share_pct in types[gpulet.device].shares
+    ]
+    parts = _parts(here, {task.model: task.rate_rps for task in problem.tasks})
+    changed = {
+        gpulet.device
+        for gpulet, wanted in zip(here, parts, strict=True)
+        if recheck or _rates_differ(gpulet, wanted)
+    }
+    names = {model for g, wanted in zip(here, parts, strict=True) for model, _ in wanted
+             if g.device in changed}  # fmt: skip
+    part = msgspec.structs.replace(
+        problem,
+        tasks=tuple(task for task in problem.tasks if task.model in names),
+        devices=tuple(device for device in problem.devices if device.number in changed),
+    )
+    made = menus(part)
+    spaces = {device.number: Space(device.number, made[device.type]) for device in part.devices}
+    done: list[GpuletPlan] = []
+    for gpulet, wanted in zip(here, parts, strict=True):
+        space = spaces.get(gpulet.device)
+        if space is None:
+            done.append(gpulet)
+            continue
+        able = tuple(one for one in wanted if space.menu.serves(one[0]))
+        slot = _slot(space.menu, gpulet, able) if able else None
+        if slot is not None:
+            space.put(slot)
+    done += [gpulet for space in spaces.values() for gpulet in gpulets_of(space)]
+    placed = [(share.model, share.rate_rps) for gpulet in done for share in gpulet.models]
+    return Plan(gpulets=deduped(done), unmet=unmet(problem, placed))
+
+
+def _parts(gpulets: Sequence[GpuletPlan], rates: Mapping[str, float]) -> list[Parts]:
+    """For each gpulet the models that are wanted, with their parts of the wanted rates."""
+    total: dict[str, float] = defaultdict(float)
+    for gpulet in gpulets:
+        for share in gpulet.models:
+            total[share.model] += max(share.rate_rps, 1e-9)
+    return [
+        tuple(
+            sorted(
+                (share.model, rates[share.model] * max(share.rate_rps, 1e-9) / total[share.model])
+                for share in gpulet.models
+                if rates.get(share.model, 0.0) > 0.0
+            )
+        )
+        for gpulet in gpulets
+    ]
+
+
+def _rates_differ(gpulet: GpuletPlan, wanted: Parts) -> bool:
+    now = {share.model: share.rate_rps for share in gpulet.models}
+    return now.keys() != {model for model, _ in wanted} or any(
+        abs(now[model] - rate_rps) > ALIKE * rate_rps for model, rate_rps in wanted
+    )
 
 
 def _slot(menu: Menu, gpulet: GpuletPlan, parts: Parts) -> Slot | None:

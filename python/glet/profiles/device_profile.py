@@ -1,5 +1,6 @@
 """What was measured of one type of device: latency, memory and bandwidth demand of its models."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -65,6 +66,20 @@ class ModelProfile:
         # Not a number compares false.
         raised = least > measured * (1.0 + 1e-9)
         self.raised = int(np.count_nonzero(raised[:, : self.max_batch]))
+
+    def adjusted(self, factor: float, max_batch: int = 0) -> "ModelProfile":
+        """The same with latencies times `factor`, and no batch above `max_batch` where that is set.
+
+        Raises ProfileError for a factor that is not above 0.
+        """
+        if not 0.0 < factor < np.inf:
+            raise ProfileError(f"profile of {self.name!r}: factor {factor:g}; valid is above 0")
+        if factor == 1.0 and (not max_batch or max_batch >= self.max_batch):
+            return self
+        other = copy.copy(self)
+        other.max_batch = min(self.max_batch, max_batch or self.max_batch)
+        other._grid = np.ascontiguousarray(self._grid[:, : other.max_batch] * factor)
+        return other
 
     def latency_ms(self, share_pct: float, batch: int) -> float:
         """Latency of a batch. Raises ProfileError outside what was measured."""

@@ -22,11 +22,13 @@ class ModelObservation(msgspec.Struct, frozen=True, kw_only=True):
     `offered_rps` counts every request for it that arrived, `mean_rps` is its moving average and
     `peak_rps` its recent maximum. `goodput_rps` counts answers within their deadline. Latencies
     are those of ok answers, arrival at a frontend to answer; None when there were none.
-    `outstanding` requests wait for their answer now, in gpulets or on the way.
+    `outstanding` requests wait for their answer now, in gpulets or on the way. `max_batch` is the
+    largest that the model takes, 0 where it is not known.
     """
 
     model: str
     slo_ms: float
+    max_batch: int = 0
     offered_rps: float = 0.0
     mean_rps: float = 0.0
     peak_rps: float = 0.0
@@ -69,7 +71,10 @@ class GpuletObservation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceObservation(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as its backend says. Without `alive` all of it is as it was last heard."""
+    """A device as its backend says. Without `alive` all of it is as it was last heard.
+
+    It gives shares in steps of `granularity_pct`: whole cores, units of a GPU.
+    """
 
     device: int
     name: str
@@ -77,6 +82,7 @@ class DeviceObservation(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     alive: bool
     emulated: bool = False
+    granularity_pct: float = 1.0
     memory_mb: int = 0
     gpulets: tuple[GpuletObservation, ...] = ()
 

@@ -1,0 +1,91 @@
+"""Policy `follow`: measured rates with head room; up at once, down after a while."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from glet.policy.headroom import padded_rps, poisson_quantile
+from glet.policy.policy import Target, Targets
+from glet.types.observation import ModelObservation, Observation
+from glet.types.plan import Plan
+
+# A peak that Poisson arrivals at the mean reach this rarely is a rise, not chance.
+RISE_QUANTILE = 0.9999
+
+
+class FollowSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`window_s` is the shortest over which arrivals are counted for head room.
+
+    A target grows when `grow_step` (a part of it) more is needed, and shrinks when `shrink_step`
+    less was enough for `shrink_after_s`.
+    """
+
+    quantile: float = 0.99
+    window_s: float = 0.25
+    grow_step: float = 0.05
+    shrink_step: float = 0.1
+    shrink_after_s: float = 10.0
+    min_rps: float = 1.0
+
+
+class _Held(NamedTuple):
+    """A target, since when less would be enough, and the most that was needed since then."""
+
+    rate_rps: float
+    below_since_s: float | None = None
+    most_rps: float = 0.0
+
+
+class FollowPolicy:
+    """Plans for the moving average, or for the recent maximum where that says that load has risen.
+
+    With Poisson arrivals the maximum of many spans is always above the mean, so a maximum counts
+    only when arrivals at the mean would not reach it (RISE_QUANTILE). Head room is padded_rps()
+    over the objective or `window_s`, whichever is longer: within its objective a request can wait
+    for those before it, and bunches shorter than `window_s` are taken by larger batches.
+    """
+
+    name = "follow"
+    plans = True
+
+    def __init__(self, settings: FollowSettings) -> None:
+        self._settings = settings
+        self._held: dict[str, _Held] = {}
+
+    def targets(self, observation: Observation) -> Targets:
+        held: dict[str, _Held] = {}
+        found = []
+        for model in sorted(observation.models, key=lambda model: model.model):
+            name = model.model
+            needed_rps = self._needed_rps(model, observation.span_s)
+            # What was planned before this policy saw anything is held like a target.
+            before = self._held.get(name) or _Held(_planned_rps(observation.plan, name))
+            held[name] = self._next(before, needed_rps, observation.now_s)
+            found.append(Target(model=name, rate_rps=held[name].rate_rps, slo_ms=model.slo_ms))
+        self._held = held
+        return tuple(found)
+
+    def _needed_rps(self, model: ModelObservation, span_s: float) -> float:
+        settings = self._settings
+        peak_rps = max(model.peak_rps, model.offered_rps)
+        chance_rps = poisson_quantile(model.mean_rps * span_s, RISE_QUANTILE) / span_s
+        rate_rps = peak_rps if peak_rps > chance_rps else model.mean_rps
+        window_s = max(settings.window_s, model.slo_ms / 1000.0)
+        return max(settings.min_rps, padded_rps(rate_rps, window_s, settings.quantile))
+
+    def _next(self, held: _Held, needed_rps: float, now_s: float) -> _Held:
+        settings = self._settings
+        if needed_rps > held.rate_rps * (1.0 + settings.grow_step):
+            return _Held(needed_rps)
+        if needed_rps > held.rate_rps * (1.0 - settings.shrink_step):
+            return _Held(held.rate_rps)
+        if held.below_since_s is None:
+            held = _Held(held.rate_rps, now_s)
+        most_rps = max(held.most_rps, needed_rps)
+        if now_s - (held.below_since_s or 0.0) >= settings.shrink_after_s:
+            return _Held(most_rps)
+        return held._replace(most_rps=most_rps)
+
+
+def _planned_rps(plan: Plan, model: str) -> float:
+    return sum(s.rate_rps for gpulet in plan.gpulets for s in gpulet.models if s.model == model)
