@@ -34,18 +34,20 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The control loop. `mode` is a policy: `static` serves the plan as it is, `follow` re-plans
-    from measured rates, `published` does as the published gpulet prototype.
+    """The control loop. `mode` is a policy, or `auto`.
 
-    `auto` follows where every device has a profile and no plan was given, and is static otherwise.
-    Every `epoch_s` a round; with `triggers` also at once (control/README.md), `min_gap_s` after the
-    last at the earliest. Rates are averages over `mean_s` and maxima over `peak_s`; planned are they
-    with head room for Poisson arrivals at `headroom_quantile`, counted over the SLO or
-    `headroom_window_s`. Targets grow at once by steps of `grow_step`, and shrink by `shrink_step` or
-    more after `shrink_after_s`. `min_rps` is planned for a model that nobody asks for. `move_cost`
-    is what loading a model anew may cost, in devices. A new plan is given out `reorganise_s` after
-    it was made. `correct`: latencies are planned as measured. `record` is a JSONL file that every
-    round is appended to. `cost_per_device_s` is for reports.
+    `static` serves the plan as it is, `follow` re-plans from measured rates, `published` does as
+    the published gpulet prototype. `auto` follows where every device has a profile and no plan was
+    given, and is static otherwise. Every `epoch_s` a round; with `triggers` also at once where
+    control/README.md says so, `min_gap_s` after the last at the earliest.
+
+    Rates are averages over `mean_s` and maxima over `peak_s`. They are planned with head room for
+    Poisson arrivals at `headroom_quantile`, counted over the SLO or `headroom_window_s`. Targets
+    grow at once by `grow_step` or more, and shrink by `shrink_step` or more after `shrink_after_s`.
+    `min_rps` is planned for a model that nobody asks for. `move_cost` is what loading a model anew
+    may cost, in devices. A new plan is given out `reorganise_s` after it was made. With `correct`
+    latencies are planned as measured. `record` is a JSONL file that every round is appended to.
+    `cost_per_device_s` is for reports.
     """
 
     mode: Literal["auto", "static", "follow", "published"] = "auto"

@@ -164,20 +164,29 @@ def _rates_differ(gpulet: GpuletPlan, wanted: Parts) -> bool:
 
 
 def _slot(menu: Menu, gpulet: GpuletPlan, parts: Parts) -> Slot | None:
-    """The gpulet with as much of these rates as it carries; None when it carries nothing."""
+    """The gpulet with as much of these rates as it carries; None when it carries nothing.
+
+    What it carries now comes before what is wanted more, so that one model's growth takes nothing
+    from those beside it.
+    """
     if gpulet.share_pct not in menu.shares:
         return None
     size = menu.shares.index(gpulet.share_pct)
     found = menu.fit(parts, size)
     if found is not None:
         return Slot(size, parts, found)
-    low, high, best = 0.0, 1.0, None
+    now = {share.model: share.rate_rps for share in gpulet.models}
+    least = tuple((model, min(rate_rps, now[model]) or rate_rps) for model, rate_rps in parts)
+    found = menu.fit(least, size)
+    best = Slot(size, least, found) if found is not None else None
+    low = [rate_rps if best is not None else 0.0 for _, rate_rps in least]
+    high = [rate_rps for _, rate_rps in (parts if best is not None else least)]
     for _ in range(BISECTIONS):
-        middle = (low + high) / 2.0
-        less = tuple((model, rate_rps * middle) for model, rate_rps in parts)
-        found = menu.fit(less, size)
+        middle = [(few + many) / 2.0 for few, many in zip(low, high, strict=True)]
+        tried = tuple((part[0], rate) for part, rate in zip(parts, middle, strict=True))
+        found = menu.fit(tried, size)
         if found is None:
             high = middle
         else:
-            low, best = middle, Slot(size, less, found)
+            low, best = middle, Slot(size, tried, found)
     return best
