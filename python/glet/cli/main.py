@@ -25,6 +25,7 @@ COMMANDS = {
         "glet.cli.doctor",
         "look at what this machine can do, and say what is wrong with it",
     ),
+    "replay": ("glet.cli.replay", "hold the control rounds of a record again"),
     "schedule": ("glet.cli.schedule", "plan offline: tasks and profiles in, ModelList.txt out"),
 }
 """Subcommand -> its module and one line of help.

@@ -55,7 +55,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     epoch_s: Positive = 1.0
     triggers: bool = True
     min_gap_s: Annotated[float, Meta(ge=0.0)] = 0.25
-    mean_s: Positive = 3.0
+    mean_s: Positive = 10.0
     peak_s: Positive = 5.0
     headroom_quantile: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.99
     headroom_window_s: Positive = 0.25

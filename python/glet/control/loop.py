@@ -188,7 +188,7 @@ class ControlLoop:
         check_problem(problem)
         with self._timed("stay"):
             stay = stayed(problem, inside, recheck=recheck)
-        best, reason = stay, "the plan fits, at other rates"
+        best, reason = stay, "fits, at new rates"
         if stay.unmet or consolidate:
             with self._timed("plan"):
                 best, reason = self._better(problem, stay)
@@ -196,7 +196,7 @@ class ControlLoop:
         self._asked = question
         plan = asked.outside(best)
         if plan == current:
-            return _Decision(None, "the plan fits", asked.unplanned)
+            return _Decision(None, "fits", asked.unplanned)
         return _Decision(plan, reason, asked.unplanned)
 
     def _may_shrink(self, now_s: float, targets: Targets) -> bool:
@@ -223,11 +223,11 @@ class ControlLoop:
         # Where not everything fits, serving others is no end in itself.
         moved = moves(problem.current or Plan(), wanted) if wanted.unmet else 0
         if gain > LEAST_GAIN + problem.move_cost * moved:
-            return wanted, "what is unmet can be served"
+            return wanted, "serves what was unmet"
         saved = _cost(problem, stay) - _cost(problem, wanted)
         if gain > -LEAST_GAIN and saved > 1e-9 and _devices(wanted) < _devices(stay):
-            return wanted, "devices can be given up"
-        return stay, "no plan is better" if stay.unmet else "the plan fits, at other rates"
+            return wanted, "gives up devices"
+        return stay, "no plan is better" if stay.unmet else "fits, at new rates"
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Policy `follow`: measured rates with head room; up at once, down after a while."""
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -11,17 +12,21 @@ from glet.types.plan import Plan
 
 # A peak that Poisson arrivals at the mean reach this rarely is a rise, not chance.
 RISE_QUANTILE = 0.9999
+# Standard deviations of an average that are taken for chance.
+CHANCE = 2.5
 
 
 class FollowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`window_s` is the shortest over which arrivals are counted for head room.
 
     A target grows when `grow_step` (a part of it) more is needed, and shrinks when `shrink_step`
-    less was enough for `shrink_after_s`.
+    less was enough for `shrink_after_s`; both beyond what the average over `mean_s` varies by
+    chance.
     """
 
     quantile: float = 0.99
     window_s: float = 0.25
+    mean_s: float = 10.0
     grow_step: float = 0.05
     shrink_step: float = 0.1
     shrink_after_s: float = 10.0
@@ -60,7 +65,9 @@ class FollowPolicy:
             needed_rps = self._needed_rps(model, observation.span_s)
             # What was planned before this policy saw anything is held like a target.
             before = self._held.get(name) or _Held(_planned_rps(observation.plan, name))
-            held[name] = self._next(before, needed_rps, observation.now_s)
+            # Variance of an exponential average of Poisson counts.
+            chance_rps = CHANCE * math.sqrt(model.mean_rps / (2.0 * self._settings.mean_s))
+            held[name] = self._next(before, needed_rps, chance_rps, observation.now_s)
             found.append(Target(model=name, rate_rps=held[name].rate_rps, slo_ms=model.slo_ms))
         self._held = held
         return tuple(found)
@@ -73,11 +80,11 @@ class FollowPolicy:
         window_s = max(settings.window_s, model.slo_ms / 1000.0)
         return max(settings.min_rps, padded_rps(rate_rps, window_s, settings.quantile))
 
-    def _next(self, held: _Held, needed_rps: float, now_s: float) -> _Held:
+    def _next(self, held: _Held, needed_rps: float, chance_rps: float, now_s: float) -> _Held:
         settings = self._settings
-        if needed_rps > held.rate_rps * (1.0 + settings.grow_step):
+        if needed_rps > held.rate_rps * (1.0 + settings.grow_step) + chance_rps:
             return _Held(needed_rps)
-        if needed_rps > held.rate_rps * (1.0 - settings.shrink_step):
+        if needed_rps > held.rate_rps * (1.0 - settings.shrink_step) - chance_rps:
             return _Held(held.rate_rps)
         if held.below_since_s is None:
             held = _Held(held.rate_rps, now_s)

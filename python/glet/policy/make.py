@@ -30,6 +30,7 @@ def follow_settings(config: ControlConfig) -> FollowSettings:
     return FollowSettings(
         quantile=config.headroom_quantile,
         window_s=config.headroom_window_s,
+        mean_s=config.mean_s,
         grow_step=config.grow_step,
         shrink_step=config.shrink_step,
         shrink_after_s=config.shrink_after_s,
