@@ -14,7 +14,8 @@ from glet.control.round import Round
 from glet.control.trigger import Signals, signals, why
 from glet.plan.assess import assess
 from glet.plan.diff import PlanStep, diff
-from glet.plan.keep import stayed
+from glet.plan.glet import FEW_MODELS, GletPlanner
+from glet.plan.keep import Repair, stayed
 from glet.plan.make import make_planner
 from glet.plan.moves import moves
 from glet.plan.problem import DeviceType, Problem, check_problem
@@ -67,6 +68,7 @@ class ControlLoop:
         self._planner = make_planner(config.planner)
         self._park = Park(types, margin_ms, config.move_cost)
         self._clock = clock or ManualClock()
+        self._repair = Repair()
         self._corrections = Corrections()
         self._plan = plan
         self._coming: tuple[float, Plan] | None = None
@@ -105,11 +107,10 @@ class ControlLoop:
         since_s = now_s - self._last_s
         if self._coming is not None and now_s >= self._coming[0]:
             return GIVEN
+        new = why(self._before, now) if self._config.triggers else ""
         if since_s >= self._config.epoch_s - 1e-9:
-            return EPOCH
-        if not self._config.triggers or since_s < self._config.min_gap_s:
-            return None
-        return why(self._before, now) or None
+            return new or EPOCH
+        return new or None if since_s >= self._config.min_gap_s else None
 
     def _round(self, observation: Observation, trigger: str) -> Round:
         before = self.plan
@@ -191,7 +192,8 @@ class ControlLoop:
         best, reason = stay, "fits, at new rates"
         if stay.unmet or consolidate:
             with self._timed("plan"):
-                best, reason = self._better(problem, stay)
+                best, reason = self._better(problem, stay, consolidate=consolidate)
+        if consolidate:
             self._shrunk_at_s = None
         self._asked = question
         plan = asked.outside(best)
@@ -202,8 +204,11 @@ class ControlLoop:
     def _may_shrink(self, now_s: float, targets: Targets) -> bool:
         """Whether targets shrank since the planner was last asked, and long enough ago.
 
-        Models shrink one after the other; those of a while are looked at together.
+        Models shrink one after the other; those of a while are looked at together, of a longer one
+        where there are many, because then it takes longer.
         """
+        few = len(targets) <= FEW_MODELS
+        settling_s = self._config.epoch_s * SETTLING if few else self._config.shrink_after_s
         if self._number == 1:
             # What served before the loop began may be more than is needed.
             self._shrunk_at_s = now_s + self._config.shrink_after_s
@@ -211,11 +216,23 @@ class ControlLoop:
             self._shrunk_at_s = now_s if self._shrunk_at_s is None else self._shrunk_at_s
         if self._shrunk_at_s is None:
             return False
-        return now_s - self._shrunk_at_s >= self._config.epoch_s * SETTLING
+        return now_s - self._shrunk_at_s >= settling_s
 
-    def _better(self, problem: Problem, stay: Plan) -> tuple[Plan, str]:
+    def _wanted(self, problem: Problem, *, consolidate: bool) -> Plan:
+        """The planner's plan; for many models and `glet`, a repair where that is enough.
+
+        A search over all of them takes longer than an epoch should, for the sake of a few.
+        """
+        many = len(problem.tasks) > FEW_MODELS and isinstance(self._planner, GletPlanner)
+        if many and not consolidate and problem.current is not None and problem.current.gpulets:
+            wanted = self._repair.plan(problem, problem.current)
+            if not wanted.unmet:
+                return wanted
+        return self._planner.plan(problem)
+
+    def _better(self, problem: Problem, stay: Plan, *, consolidate: bool) -> tuple[Plan, str]:
         """The planner's plan if it pays against staying."""
-        wanted = self._planner.plan(problem)
+        wanted = self._wanted(problem, consolidate=consolidate)
         found = assess(problem, wanted).faults
         if found:
             return stay, f"the planner's plan does not hold: {found[0]}"

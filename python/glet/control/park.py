@@ -12,6 +12,7 @@ from glet.plan.draft import deduped
 from glet.plan.problem import Device, DeviceType, MemoryRules, Problem, Rules, Task
 from glet.policy.policy import Target
 from glet.profiles.correction import Corrections, Sample, corrected_profile, measured_ratio
+from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Tenant
 from glet.types.observation import DeviceObservation, GpuletObservation, Observation
 from glet.types.plan import GpuletPlan, Plan
@@ -62,6 +63,14 @@ class Asked(NamedTuple):
         return Plan(gpulets=deduped(found), unmet=plan.unmet)
 
 
+class _Learnt(NamedTuple):
+    """What a profile is changed by: factors and largest batches by model, and which residuals."""
+
+    factors: tuple[tuple[str, float], ...]
+    most: tuple[tuple[str, int], ...]
+    residuals: int
+
+
 class Park:
     """The devices of a cluster as profiles know them, by number.
 
@@ -105,8 +114,12 @@ class Park:
         alive = [d for d in observation.devices if d.alive and d.device in self._types]
         batches = {m.model: m.max_batch for m in observation.models if m.max_batch}
         types, names, parts = {}, {}, []
+        learnt = {
+            id(base): _learnt(base, batches, corrections)
+            for base in {id(k.profile): k.profile for k in self._types.values()}.values()
+        }
         for device in alive:
-            name, key, kind = self._type(device, batches, corrections)
+            name, key, kind = self._type(device, learnt, corrections)
             types[name], names[device.device] = kind, name
             parts.append(key)
         tasks = [self._task(target) for target in targets if target.rate_rps > 0.0]
@@ -159,36 +172,35 @@ class Park:
         return Task(model=target.model, rate_rps=target.rate_rps, slo_ms=slo_ms)
 
     def _type(
-        self, device: DeviceObservation, batches: Mapping[str, int], corrections: Corrections
+        self, device: DeviceObservation, learnt: Mapping[int, _Learnt], corrections: Corrections
     ) -> tuple[str, object, DeviceType]:
         whole = self._types[device.device]
         base = whole.profile
-        factors = {
-            model: factor
-            for model in base.models()
-            if (factor := corrections.factor(base.type, model)) != 1.0
-        }
-        most = {model: batches[model] for model in base.models() if model in batches}
-        interference = corrections.interference(base.type, whole.interference)
-        learnt = corrections.used.get(base.type)
+        factors, most, residuals = learnt[id(base)]
         units = 0 if device.kind == "profiled" else round(100.0 / device.granularity_pct)
-        key = (
-            id(base),
-            units,
-            tuple(factors.items()),
-            tuple(most.items()),
-            id(learnt) if learnt is not None else 0,
-        )
+        key = (id(base), units, factors, most, residuals)
         if key not in self._made:
             if len(self._made) >= MOST_TYPES:
                 self._made.clear()
-            shares = whole.shares if not units else unit_shares(units)
+            corrected = corrected_profile(base, dict(factors), dict(most))
             self._made[key] = DeviceType(
-                profile=corrected_profile(base, factors, most) if factors or most else base,
-                shares=shares,
-                interference=interference,
+                profile=corrected if factors or most else base,
+                shares=unit_shares(units) if units else whole.shares,
+                interference=corrections.interference(base.type, whole.interference),
             )
         return f"{base.type}/{units or 'any'}", key, self._made[key]
+
+
+def _learnt(base: DeviceProfile, batches: Mapping[str, int], corrections: Corrections) -> _Learnt:
+    factors = ((model, corrections.factor(base.type, model)) for model in base.models())
+    most = ((model, batches[model]) for model in base.models() if model in batches)
+    residuals = corrections.used.get(base.type)
+    # Whoever plans with residuals holds them, so their id is theirs alone.
+    return _Learnt(
+        tuple(pair for pair in factors if pair[1] != 1.0),
+        tuple(most),
+        0 if residuals is None else id(residuals),
+    )
 
 
 def unit_shares(units: int) -> tuple[int, ...]:

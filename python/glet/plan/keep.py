@@ -138,6 +138,64 @@ def stayed(problem: Problem, current: Plan, *, recheck: bool) -> Plan:
     return Plan(gpulets=deduped(done), unmet=unmet(problem, placed))
 
 
+class Repair:
+    """Puts what a plan does not serve beside what it serves, in little time.
+
+    Menus are made once for types and objectives that stay the same from call to call.
+    """
+
+    def __init__(self) -> None:
+        self._menus: dict[str, Menu] = {}
+
+    def plan(self, problem: Problem, current: Plan) -> Plan:
+        """The current gpulets at the wanted rates, and the rest where it costs least.
+
+        Gpulets grow, get another model, or are added, on devices in use first (plan/insert.py).
+        No search: the plan may use more devices than one made anew.
+        """
+        made = {name: self._menu(name, problem) for name in {d.type for d in problem.devices}}
+        spaces = [Space(device.number, made[device.type]) for device in problem.devices]
+        rates = {
+            task.model: task.rate_rps
+            for task in problem.tasks
+            if any(menu.serves(task.model) for menu in made.values())
+        }
+        kept(current, rates, spaces)
+        have: dict[int, list[GpuletPlan]] = defaultdict(list)
+        for gpulet in current.gpulets:
+            have[gpulet.device].append(gpulet)
+        done: list[GpuletPlan] = []
+        for space in spaces:
+            same = _same(have[space.number], space)
+            done += have[space.number] if same else gpulets_of(space)
+        placed = [part for space in spaces for slot in space.slots for part in slot.parts]
+        return Plan(gpulets=deduped(done), unmet=unmet(problem, placed))
+
+    def _menu(self, name: str, problem: Problem) -> Menu:
+        kind = problem.types[name]
+        known = self._menus.get(name)
+        if (
+            known is None
+            or known.type.profile is not kind.profile
+            or known.type.interference is not kind.interference
+            or known.shares != kind.shares
+            or known.rules != problem.rules
+            or any(known.slo_ms.get(task.model) != task.slo_ms for task in problem.tasks)
+        ):
+            known = self._menus[name] = Menu(problem, kind)
+        return known
+
+
+def _same(gpulets: Sequence[GpuletPlan], space: Space) -> bool:
+    """Whether a device carries what it did: its gpulets need not be made again."""
+    if len(gpulets) != len(space.slots) or space.menu.disturbed:
+        return False
+    return all(
+        gpulet.share_pct == space.share_of(slot) and not _rates_differ(gpulet, slot.parts)
+        for gpulet, slot in zip(gpulets, space.slots, strict=True)
+    )
+
+
 def _parts(gpulets: Sequence[GpuletPlan], rates: Mapping[str, float]) -> list[Parts]:
     """For each gpulet the models that are wanted, with their parts of the wanted rates."""
     total: dict[str, float] = defaultdict(float)

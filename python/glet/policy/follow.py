@@ -19,8 +19,8 @@ CHANCE = 2.5
 class FollowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`window_s` is the shortest over which arrivals are counted for head room.
 
-    A target grows when `grow_step` (a part of it) more is needed, and shrinks when `shrink_step`
-    less was enough for `shrink_after_s`; both beyond what the average over `mean_s` varies by
+    A target grows when `grow_step` (a part of it) more is needed, and shrinks, to the most of the
+    last `shrink_after_s`, when that is `shrink_step` less; both beyond what the average over `mean_s` varies by
     chance.
     """
 
@@ -34,18 +34,19 @@ class FollowSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Held(NamedTuple):
-    """A target, since when less would be enough, and the most that was needed since then."""
+    """A target, since when its model is known, and what was needed: (time, rate), falling."""
 
     rate_rps: float
-    below_since_s: float | None = None
-    most_rps: float = 0.0
+    since_s: float
+    recent: tuple[tuple[float, float], ...] = ()
 
 
 class FollowPolicy:
     """Plans for the moving average, or for the recent maximum where that says that load has risen.
 
     With Poisson arrivals the maximum of many spans is always above the mean, so a maximum counts
-    only when arrivals at the mean would not reach it (RISE_QUANTILE). Head room is padded_rps()
+    only when arrivals at the mean would not reach it (RISE_QUANTILE); below the mean it says that
+    load has fallen. Head room is padded_rps()
     over the objective or `window_s`, whichever is longer: within its objective a request can wait
     for those before it, and bunches shorter than `window_s` are taken by larger batches.
     """
@@ -64,7 +65,9 @@ class FollowPolicy:
             name = model.model
             needed_rps = self._needed_rps(model, observation.span_s)
             # What was planned before this policy saw anything is held like a target.
-            before = self._held.get(name) or _Held(_planned_rps(observation.plan, name))
+            before = self._held.get(name) or _Held(
+                _planned_rps(observation.plan, name), observation.now_s
+            )
             # Variance of an exponential average of Poisson counts.
             chance_rps = CHANCE * math.sqrt(model.mean_rps / (2.0 * self._settings.mean_s))
             held[name] = self._next(before, needed_rps, chance_rps, observation.now_s)
@@ -76,22 +79,26 @@ class FollowPolicy:
         settings = self._settings
         peak_rps = max(model.peak_rps, model.offered_rps)
         chance_rps = poisson_quantile(model.mean_rps * span_s, RISE_QUANTILE) / span_s
-        rate_rps = peak_rps if peak_rps > chance_rps else model.mean_rps
+        rate_rps = peak_rps if peak_rps > chance_rps else min(model.mean_rps, peak_rps)
         window_s = max(settings.window_s, model.slo_ms / 1000.0)
         return max(settings.min_rps, padded_rps(rate_rps, window_s, settings.quantile))
 
     def _next(self, held: _Held, needed_rps: float, chance_rps: float, now_s: float) -> _Held:
         settings = self._settings
-        if needed_rps > held.rate_rps * (1.0 + settings.grow_step) + chance_rps:
-            return _Held(needed_rps)
-        if needed_rps > held.rate_rps * (1.0 - settings.shrink_step) - chance_rps:
-            return _Held(held.rate_rps)
-        if held.below_since_s is None:
-            held = _Held(held.rate_rps, now_s)
-        most_rps = max(held.most_rps, needed_rps)
-        if now_s - (held.below_since_s or 0.0) >= settings.shrink_after_s:
-            return _Held(most_rps)
-        return held._replace(most_rps=most_rps)
+        first_s = now_s - settings.shrink_after_s
+        # Of what was needed before, only what was more can matter.
+        higher = [one for one in held.recent if one[0] >= first_s and one[1] > needed_rps]
+        recent = (*higher, (now_s, needed_rps))
+        rate_rps, most_rps = held.rate_rps, recent[0][1]
+        grown = needed_rps > rate_rps * (1.0 + settings.grow_step) + chance_rps
+        if grown or rate_rps < settings.min_rps:
+            rate_rps = needed_rps
+        elif (
+            held.since_s <= first_s
+            and most_rps < rate_rps * (1.0 - settings.shrink_step) - chance_rps
+        ):
+            rate_rps = most_rps
+        return _Held(rate_rps, held.since_s, recent)
 
 
 def _planned_rps(plan: Plan, model: str) -> float:

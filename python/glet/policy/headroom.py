@@ -3,33 +3,36 @@
 import math
 from statistics import NormalDist
 
-# Above this mean the expansion is closer than a thousandth of a count.
+# Above this mean the expansion is closer than a twentieth of a count up to quantile 0.9999.
 EXACT_MEAN = 40.0
+LEAST_TAIL = 1e-12
 
 
 def poisson_quantile(mean: float, quantile: float) -> float:
     """The count that a Poisson variable of this mean does not exceed with that probability.
 
-    Linear between the counts, so that a small change of the mean is a small change of the answer;
-    0 where even the count 0 is as likely as that. From EXACT_MEAN on by the expansion of Cornish
-    and Fisher (1938) to its second term, half a count taken off for continuity:
-    mean + z sqrt(mean) + (z^2 - 1) / 6 - 1 / 2.
+    Between the counts the tail falls as a power, so that a small change of the mean is a small
+    change of the answer; 0 where even the count 0 is as likely as that. From EXACT_MEAN on by the
+    expansion of Cornish and Fisher (1938), half a count taken off for continuity:
+    m + z sqrt(m) + (z^2 - 1) / 6 + (z - z^3) / (72 sqrt(m)) - 1 / 2.
     """
     if mean <= 0.0:
         return 0.0
     if mean > EXACT_MEAN:
         z = NormalDist().inv_cdf(quantile)
-        return mean + z * math.sqrt(mean) + (z * z - 1.0) / 6.0 - 0.5
+        root = math.sqrt(mean)
+        return mean + z * root + (z * z - 1.0) / 6.0 + (z - z**3) / (72.0 * root) - 0.5
     part = total = math.exp(-mean)
     count = 0
     if total >= quantile:
         return 0.0
-    while total < quantile and part > 0.0:
+    while total < quantile:
         count += 1
         before = total
         part *= mean / count
         total += part
-    return count - 1 + (quantile - before) / (total - before) if total > before else float(count)
+    tail, left = 1.0 - before, max(1.0 - total, LEAST_TAIL)
+    return count - 1 + math.log(tail / (1.0 - quantile)) / math.log(tail / left)
 
 
 def padded_rps(rate_rps: float, window_s: float, quantile: float) -> float:
