@@ -223,18 +223,18 @@ def structural(rounds: Sequence[Round]) -> list[Round]:
 
 def test_at_a_constant_load_nothing_changes() -> None:
     world = World(FIVE, 4, FOLLOW, seed=None)
-    world.run(200.0)
+    world.run(120.0)
     assert world.rounds[0].trigger == "start"
     assert world.changes(40.0) == []
-    assert all(world.unmet_rps(name, 10.0, 200.0) == 0.0 for name in FIVE)
+    assert all(world.unmet_rps(name, 10.0, 120.0) == 0.0 for name in FIVE)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_chance_moves_hardly_anything(seed: int) -> None:
     world = World(FIVE, 4, FOLLOW, seed=seed)
-    world.run(200.0)
+    world.run(120.0)
     assert len(structural(world.changes(40.0))) <= 2
-    assert max(world.unmet_rps(name, 40.0, 200.0) for name in FIVE) == 0.0
+    assert max(world.unmet_rps(name, 40.0, 120.0) for name in FIVE) == 0.0
 
 
 def test_a_rise_is_planned_within_an_epoch_and_a_fall_after_the_hold() -> None:

@@ -20,8 +20,8 @@ class FollowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`window_s` is the shortest over which arrivals are counted for head room.
 
     A target grows when `grow_step` (a part of it) more is needed, and shrinks, to the most of the
-    last `shrink_after_s`, when that is `shrink_step` less; both beyond what the average over `mean_s` varies by
-    chance.
+    last `shrink_after_s`, when that is `shrink_step` less. Both count beyond what the average over
+    `mean_s` varies by chance.
     """
 
     quantile: float = 0.99
