@@ -306,6 +306,37 @@ def test_a_lost_device_is_planned_around_and_used_again() -> None:
     assert world.rounds[-1].errors == ()
 
 
+def test_a_controller_that_starts_takes_over_what_serves() -> None:
+    rates = {name: constant(300.0) for name in "abc"}
+    before = World(rates, 3, FOLLOW, seed=None)
+    before.run(40.0)
+    plan = before.loop.plan
+    assert len({gpulet.device for gpulet in plan.gpulets}) > 1
+    after = World(rates, 3, FOLLOW, seed=None)
+    after.actuator.perform(plan, ())
+    after.clock.sleep_s(1.0)
+    # Backends are heard one after the other, the first round hears of none.
+    whole = after.observe()
+    for heard in range(4):
+        seen = msgspec.structs.replace(
+            whole,
+            now_s=1.0 + heard,
+            devices=whole.devices[:heard],
+            plan=Plan(gpulets=tuple(g for g in plan.gpulets if g.device < heard)),
+        )
+        done = after.loop.on_observation(seen)
+        assert done is not None
+        assert done.errors == ()
+        assert heard or done.plan is None
+    assert after.loop.plan.gpulets
+    assert after.loop.plan.unmet == {}
+    moved = {(g.device, s.model) for g in after.loop.plan.gpulets for s in g.models} - {
+        (g.device, s.model) for g in plan.gpulets for s in g.models
+    }
+    # While a device was not heard, what it serves was planned elsewhere; never all of it anew.
+    assert len(moved) <= 2
+
+
 def test_what_does_not_fit_is_said_and_the_plan_rests() -> None:
     world = World({name: constant(900.0) for name in "abc"}, 1, FOLLOW, seed=None)
     world.run(100.0)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -96,10 +97,25 @@ class ControlLoop:
         if self._before is not None:
             used = sum(device.in_use for device in observation.devices)
             self._device_s += used * (observation.now_s - self._last_s)
+        self._adopt(observation, now.alive - (self._before.alive if self._before else set()))
         self._before, self._last_s = now, observation.now_s
         self._number += 1
         self._times_ms = {}
         return self._round(observation, trigger)
+
+    def _adopt(self, observation: Observation, appeared: AbstractSet[int]) -> None:
+        """Takes what a device that appeared serves for planned, where nothing else is there.
+
+        Backends are not all heard at once; who is heard later has been serving as long.
+        """
+        mine = {gpulet.device for gpulet in self.plan.gpulets}
+        found = [
+            gpulet
+            for gpulet in observation.plan.gpulets
+            if gpulet.device in appeared and gpulet.device not in mine
+        ]
+        if found:
+            self._plan = Plan(gpulets=(*self.plan.gpulets, *found), unmet=self.plan.unmet)
 
     def _trigger(self, now_s: float, now: Signals) -> str | None:
         if self._before is None:
@@ -179,6 +195,9 @@ class ControlLoop:
         current = self.plan
         with self._timed("problem"):
             asked = self._park.ask(observation, targets, current, self._corrections)
+        if not asked.problem.devices:
+            # Nobody could do otherwise, and whoever is back is asked what it serves.
+            return _Decision(None, "no device can be planned", asked.unplanned)
         question = (asked.key, targets)
         consolidate = self._may_shrink(observation.now_s, targets)
         if question == self._asked and not consolidate:
