@@ -32,8 +32,16 @@ SCRIPTS = (
     "peak_rate",
     "devices_used",
     "plan_time",
+    "control_round",
 )
-HAVE_NO_LENGTH = ("idle_memory", "schedulable", "peak_rate", "devices_used", "plan_time")
+HAVE_NO_LENGTH = (
+    "idle_memory",
+    "schedulable",
+    "peak_rate",
+    "devices_used",
+    "plan_time",
+    "control_round",
+)
 
 Line = dict[str, Any]
 

@@ -252,9 +252,9 @@ class ControlLoop:
     def _better(self, problem: Problem, stay: Plan, *, consolidate: bool) -> tuple[Plan, str]:
         """The planner's plan if it pays against staying."""
         wanted = self._wanted(problem, consolidate=consolidate)
-        found = assess(problem, wanted).faults
-        if found:
-            return stay, f"the planner's plan does not hold: {found[0]}"
+        fault = _fault(problem, wanted, stay)
+        if fault is not None:
+            return stay, f"the planner's plan does not hold: {fault}"
         gain = _unmet(problem, stay) - _unmet(problem, wanted)
         # Where not everything fits, serving others is no end in itself.
         moved = moves(problem.current or Plan(), wanted) if wanted.unmet else 0
@@ -298,6 +298,20 @@ def _by_device(plan: Plan) -> dict[int, list[object]]:
     for gpulet in plan.gpulets:
         found[gpulet.device].append(gpulet)
     return dict(found)
+
+
+def _fault(problem: Problem, wanted: Plan, stay: Plan) -> str | None:
+    """What does not hold on devices that are not as in `stay`, or None."""
+    have, want = _by_device(stay), _by_device(wanted)
+    part = _without(wanted, {number for number, found in want.items() if have.get(number) == found})
+    rates = _rates(part)
+    tasks = (
+        msgspec.structs.replace(task, rate_rps=rates[task.model])
+        for task in problem.tasks
+        if task.model in rates
+    )
+    faults = assess(msgspec.structs.replace(problem, tasks=tuple(tasks)), part).faults
+    return faults[0] if faults else None
 
 
 def _without(plan: Plan, devices: set[int]) -> Plan:

@@ -68,8 +68,7 @@ class FollowPolicy:
             before = self._held.get(name) or _Held(
                 _planned_rps(observation.plan, name), observation.now_s
             )
-            # Variance of an exponential average of Poisson counts.
-            chance_rps = CHANCE * math.sqrt(model.mean_rps / (2.0 * self._settings.mean_s))
+            chance_rps = CHANCE * self._deviation_rps(model)
             held[name] = self._next(before, needed_rps, chance_rps, observation.now_s)
             found.append(Target(model=name, rate_rps=held[name].rate_rps, slo_ms=model.slo_ms))
         self._held = held
@@ -78,10 +77,16 @@ class FollowPolicy:
     def _needed_rps(self, model: ModelObservation, span_s: float) -> float:
         settings = self._settings
         peak_rps = max(model.peak_rps, model.offered_rps)
-        chance_rps = poisson_quantile(model.mean_rps * span_s, RISE_QUANTILE) / span_s
+        # The average is an estimate itself: it may be too low by chance.
+        likely_rps = model.mean_rps + self._deviation_rps(model)
+        chance_rps = poisson_quantile(likely_rps * span_s, RISE_QUANTILE) / span_s
         rate_rps = peak_rps if peak_rps > chance_rps else min(model.mean_rps, peak_rps)
         window_s = max(settings.window_s, model.slo_ms / 1000.0)
         return max(settings.min_rps, padded_rps(rate_rps, window_s, settings.quantile))
+
+    def _deviation_rps(self, model: ModelObservation) -> float:
+        """Standard deviation of an exponential average of Poisson counts."""
+        return math.sqrt(model.mean_rps / (2.0 * self._settings.mean_s))
 
     def _next(self, held: _Held, needed_rps: float, chance_rps: float, now_s: float) -> _Held:
         settings = self._settings
