@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from emulated import emulated_cluster, make_repository
+from emulated import ROLES, emulated_cluster, existing, make_repository, processes
 from result import emit
 from rig import load_average
 
@@ -35,7 +35,6 @@ from glet.wire.zmq_path import libzmq_path
 SLOS_MS = {"googlenet": 66.0, "resnet50": 108.0, "vgg16": 142.0}
 SAMPLE = [("x", np.zeros(4, dtype=np.float32))]
 SIGNALS = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
-ROLES = ("executor", "backend", "frontend", "controller")
 CALM_S = (1.0, 3.0)
 BACK_LIMIT_S = 60.0
 DRAIN_S = 15.0
@@ -56,15 +55,7 @@ class Cluster:
 
     def processes(self, role: str) -> list[psutil.Process]:
         """Those of a role that live now."""
-        pids = self._local.pids()
-        if role == "frontend":
-            return existing([pids.get("frontend", 0)])
-        backends = existing([pid for name, pid in pids.items() if name != "frontend"])
-        if role == "backend":
-            return backends
-        if role == "controller":
-            return children(existing([pids.get("frontend", 0)]), "glet.serve.controller")
-        return children(backends, "glet.serve.executor")
+        return processes(self._local, role)
 
     def is_whole(self, count: dict[str, int]) -> bool:
         """Whether all processes are there, all executors ready, and every model answers ok."""
@@ -86,30 +77,6 @@ class Cluster:
                 return float("nan")
             self.poll(POLL_S)
         return time.monotonic() - start_s
-
-
-def existing(pids: list[int]) -> list[psutil.Process]:
-    found = []
-    for pid in pids:
-        try:
-            process = psutil.Process(pid) if pid > 0 else None
-        except psutil.NoSuchProcess:
-            continue
-        if process is not None and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
-
-
-def children(parents: list[psutil.Process], module: str) -> list[psutil.Process]:
-    found = []
-    for parent in parents:
-        try:
-            for child in parent.children():
-                if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline():
-                    found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def left_over() -> dict[str, set[str]]:

@@ -1,15 +1,18 @@
-"""Repositories and clusters of emulated devices for the published models, made on the spot."""
+"""Clusters of emulated devices for the published models, and the processes that they are."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from result import ROOT
 
 from glet.config.cluster import BackendConfig, ClusterConfig
+from glet.serve.up import LocalCluster
 
 PROFILE = ROOT / "profiles" / "synthetic-gpu"
 MAX_BATCH = 32
+ROLES = ("executor", "backend", "frontend", "controller")
 # What a request carries does not matter to an emulated device: as little as possible.
 MODEL_TOML = """slo_ms = {slo_ms}
 max_batch = {max_batch}
@@ -48,3 +51,40 @@ def emulated_cluster(models: Path, devices: int, **settings: Any) -> ClusterConf
         **settings,
     }
     return ClusterConfig(**given)
+
+
+def processes(local: LocalCluster, role: str) -> list[psutil.Process]:
+    """Those of a role that live now."""
+    pids = local.pids()
+    if role == "frontend":
+        return existing([pids.get("frontend", 0)])
+    backends = existing([pid for name, pid in pids.items() if name != "frontend"])
+    if role == "backend":
+        return backends
+    if role == "controller":
+        return children(existing([pids.get("frontend", 0)]), "glet.serve.controller")
+    return children(backends, "glet.serve.executor")
+
+
+def existing(pids: list[int]) -> list[psutil.Process]:
+    found = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid) if pid > 0 else None
+        except psutil.NoSuchProcess:
+            continue
+        if process is not None and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def children(parents: list[psutil.Process], module: str) -> list[psutil.Process]:
+    found = []
+    for parent in parents:
+        try:
+            for child in parent.children():
+                if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline():
+                    found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
