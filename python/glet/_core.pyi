@@ -499,6 +499,23 @@ class FrontendLoop:
     def close(self) -> None: ...
     def set_model(self, name: str, signature: Signature, slo_ms: float) -> None: ...
     def remove_model(self, name: str) -> None: ...
+    def set_app(
+        self,
+        name: str,
+        signature: Signature,
+        slo_ms: float,
+        stages: Sequence[
+            tuple[str, str, int, float, Sequence[tuple[int, bool]], Sequence[TensorSpec]]
+        ],
+        outputs: Sequence[int],
+    ) -> None:
+        """An app; remove_model() removes it.
+
+        Stages are (name, model, each, budget_ms, [(value, split), ...], outputs of one request).
+        Values count the app's inputs, then every stage's outputs; `outputs` are values. `each` is
+        0, or the number of rows that become requests. ArgumentError for a graph that is none.
+        """
+
     def add_executor(self, executor: int, endpoint: str) -> None: ...
     def remove_executor(self, executor: int) -> None: ...
     def set_starting(self, starting: bool) -> None: ...

@@ -38,6 +38,7 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   out["retried"] = stats.retried;
   out["unsent"] = stats.unsent;
   out["outstanding"] = stats.outstanding;
+  if (stats.is_app) out["app"] = true;
   out["p50_ms"] = stats.p50_ms;
   out["p95_ms"] = stats.p95_ms;
   out["p99_ms"] = stats.p99_ms;
@@ -73,6 +74,25 @@ void set_routes(FrontendLoop& loop, const std::string& name,
   loop.set_routes(name, std::move(specs));
 }
 
+// (name, model, each, budget_ms, [(value, split), ...], outputs of one request) per stage.
+using StageRow = std::tuple<std::string, std::string, int, double,
+                            std::vector<std::pair<int, bool>>, std::vector<exec::TensorSpec>>;
+
+void set_app(FrontendLoop& loop, const std::string& name, exec::Signature signature, double slo_ms,
+             const std::vector<StageRow>& rows, std::vector<int> outputs) {
+  std::vector<net::AppStageSpec> stages;
+  for (const auto& [stage, model, each, budget_ms, inputs, made] : rows) {
+    net::AppStageSpec& spec = stages.emplace_back();
+    spec.name = stage;
+    spec.model = model;
+    spec.each = each;
+    spec.budget_ms = budget_ms;
+    for (const auto& [value, split] : inputs) spec.inputs.push_back({value, split});
+    spec.outputs = made;
+  }
+  loop.set_app({name, std::move(signature), std::move(stages), std::move(outputs)}, slo_ms);
+}
+
 }  // namespace
 
 void bind_net(py::module_& m) {
@@ -84,6 +104,8 @@ void bind_net(py::module_& m) {
       .def("set_model", &FrontendLoop::set_model, py::arg("name"), py::arg("signature"),
            py::arg("slo_ms"), NoGil())
       .def("remove_model", &FrontendLoop::remove_model, py::arg("name"), NoGil())
+      .def("set_app", &set_app, py::arg("name"), py::arg("signature"), py::arg("slo_ms"),
+           py::arg("stages"), py::arg("outputs"), NoGil())
       .def("add_executor", &FrontendLoop::add_executor, py::arg("executor"), py::arg("endpoint"),
            NoGil())
       .def("remove_executor", &FrontendLoop::remove_executor, py::arg("executor"), NoGil())

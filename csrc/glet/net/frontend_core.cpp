@@ -14,6 +14,7 @@ constexpr Nanos kOverdue = std::chrono::seconds(10);
 constexpr Nanos kSweepEvery = std::chrono::seconds(1);
 constexpr Nanos kForgetAfter = std::chrono::minutes(10);
 constexpr double kNanosPerMilli = 1e6;
+constexpr std::size_t kMostHeldByApps = std::size_t{1} << 30;
 
 SocketOptions router_options() {
   SocketOptions options;
@@ -24,7 +25,9 @@ SocketOptions router_options() {
 }  // namespace
 
 FrontendCore::FrontendCore(const std::string& libzmq_path)
-    : context_(libzmq_path), clients_socket_(context_, SocketType::kRouter, router_options()) {}
+    : context_(libzmq_path),
+      clients_socket_(context_, SocketType::kRouter, router_options()),
+      apps_(*this, kMostHeldByApps) {}
 
 std::string FrontendCore::bind(const std::string& endpoint) {
   return clients_socket_.bind(endpoint);
@@ -51,7 +54,9 @@ batch::ModelId FrontendCore::intern(const std::string& name) {
 
 void FrontendCore::set_model(const std::string& name, exec::Signature signature, double slo_ms) {
   ServedModel served(name, std::move(signature), slo_ms);
-  models_[static_cast<std::size_t>(intern(name))]->served = std::move(served);
+  Model& model = *models_[static_cast<std::size_t>(intern(name))];
+  model.served = std::move(served);
+  model.app.reset();
 }
 
 void FrontendCore::remove_model(const std::string& name) {
@@ -59,6 +64,7 @@ void FrontendCore::remove_model(const std::string& name) {
     router_.remove_model(model_ids_.find(name)->second);
     model->remote.clear();
     model->served.reset();
+    model->app.reset();
   }
 }
 
@@ -171,6 +177,7 @@ std::vector<FrontendModelStats> FrontendCore::stats() const {
   for (const auto& model : models_) {
     if (!model->served && model->counters.counts.received == 0) continue;
     FrontendModelStats stats = model->counters.counts;
+    stats.is_app = model->app != nullptr;
     const batch::Histogram& latency = model->counters.latency;
     const auto quantile_ms = [&latency](double q) {
       return static_cast<double>(latency.quantile(q).count()) / kNanosPerMilli;

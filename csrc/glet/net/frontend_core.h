@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "glet/batch/stats.h"
+#include "glet/net/app_engine.h"
+#include "glet/net/app_frames.h"
 #include "glet/net/protocol.h"
 #include "glet/net/served_model.h"
 #include "glet/net/slot_table.h"
@@ -30,6 +32,7 @@ struct RouteSpec {
 
 struct FrontendModelStats {
   std::string model;
+  bool is_app = false;
   std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0;
   std::uint64_t retried = 0, unsent = 0;  // unsent: the client had gone, or did not read
   std::size_t outstanding = 0;
@@ -49,14 +52,18 @@ struct ControlRequest {
 //
 //   client ROUTER --> on_client_message --> router --> link DEALER --> executor
 //         <-- reply <-- pending slot <-- on_executor_message <--
-class FrontendCore {
+class FrontendCore : private AppEngine<Message, AppFrames>::Host {
  public:
   explicit FrontendCore(const std::string& libzmq_path);
 
   std::string bind(const std::string& endpoint);
 
   void set_model(const std::string& name, exec::Signature signature, double slo_ms);
+  // Also of an app.
   void remove_model(const std::string& name);
+  // Served under its name like a model; its stages' models are found by theirs. Throws
+  // ArgumentError unless slo_ms is finite and > 0.
+  void set_app(AppGraph graph, double slo_ms);
   void add_executor(int executor, const std::string& endpoint, Nanos now);
   // Its outstanding requests are retried once elsewhere, or answered unavailable.
   void remove_executor(int executor, Nanos now);
@@ -87,7 +94,8 @@ class FrontendCore {
     batch::Histogram latency;
   };
   struct Model {
-    std::optional<ServedModel> served;  // empty: removed; its number stays, late answers find it
+    std::optional<ServedModel> served;    // empty: removed; its number stays, late answers find it
+    std::shared_ptr<const AppGraph> app;  // set: it is an app
     std::map<route::GpuletId, std::int32_t> remote;  // gpulet -> the executor's number for us
     Counters counters;
   };
@@ -109,6 +117,7 @@ class FrontendCore {
     Nanos arrival{0};
     Nanos deadline{0};
     bool retried = false;
+    std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
   };
   struct Client {
@@ -127,10 +136,21 @@ class FrontendCore {
   void refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
               std::string_view code, std::string_view message);
   void lose(int executor, Nanos now);
+  static void count(FrontendModelStats& counts, exec::Outcome outcome);
   void give_up_overdue(Nanos now);
   void forget_idle_clients(Nanos now);
   bool send_to_client(const std::string& client, std::string_view header,
                       std::vector<Message>* frames);
+  // frontend_apps.cpp
+  void start_app(Model& app, std::int64_t id, Nanos deadline, Nanos now);
+  void on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now);
+  void send_part(const AppPart& part, batch::ModelId model, std::vector<Message> frames,
+                 Nanos deadline, Nanos now) override;
+  void app_done(const AppCaller& caller, const AppGraph& graph, std::vector<Message>& outputs,
+                const ResultTimes& times, Nanos now) override;
+  void app_failed(const AppCaller& caller, exec::Outcome outcome,
+                  const std::string& message) override;
+
   std::string unknown_model(std::string_view name) const;
   Model* find(std::string_view name);
   batch::ModelId intern(const std::string& name);
@@ -144,6 +164,7 @@ class FrontendCore {
   route::Router router_;
   std::vector<pollfd> descriptors_;  // empty when out of date
   SlotTable<Pending> pending_;
+  AppEngine<Message, AppFrames> apps_;
   std::unordered_map<std::string, Client> clients_;
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it

@@ -86,6 +86,13 @@ void FrontendLoop::remove_model(const std::string& name) {
   mailbox_.post([this, name] { core_.remove_model(name); });
 }
 
+void FrontendLoop::set_app(AppGraph graph, double slo_ms) {
+  const ServedModel checked(graph.name(), graph.signature(), slo_ms);
+  mailbox_.post([this, graph = std::move(graph), slo_ms]() mutable {
+    core_.set_app(std::move(graph), slo_ms);
+  });
+}
+
 void FrontendLoop::add_executor(int executor, const std::string& endpoint) {
   mailbox_.post([this, executor, endpoint] {
     try {

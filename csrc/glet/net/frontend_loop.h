@@ -29,6 +29,8 @@ class FrontendLoop {
   // Throws ArgumentError on an SLO that is not positive.
   void set_model(const std::string& name, exec::Signature signature, double slo_ms);
   void remove_model(const std::string& name);
+  // The same for an app; remove_model() removes it.
+  void set_app(AppGraph graph, double slo_ms);
   void add_executor(int executor, const std::string& endpoint);
   void remove_executor(int executor);
   // Throws ArgumentError on a weight that is not positive and finite, or a gpulet named twice.

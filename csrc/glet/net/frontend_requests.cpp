@@ -134,13 +134,16 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   if (!admitting_) {
     return refuse(model, client, header.id, "unavailable", "this frontend is stopping");
   }
+  const Nanos deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
+  if (model->app) return start_app(*model, *header.id, deadline, now);
   auto [tag, pending] = pending_.take();
   pending->client = client;
   pending->id = *header.id;
   pending->model = model_ids_.find(header.model)->second;
   pending->arrival = now;
-  pending->deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
+  pending->deadline = deadline;
   pending->retried = false;
+  pending->part.reset();
   pending->frames.clear();
   std::swap(pending->frames, frames_);
   ++counts.outstanding;
@@ -241,6 +244,7 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
   if (const auto reason = model.served->refuse_outputs(frames_)) {
     return finish(reply.tag, exec::Outcome::kFailed, *reason);
   }
+  if (pending->part) return on_part(reply, *pending, model, now);
   encode_result(pending->id, model.served->encoded_outputs(),
                 {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
                  Nanos(reply.execute_ns)},
@@ -257,7 +261,8 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
 void FrontendCore::retry_or_refuse(std::uint64_t tag, Nanos now) {
   Pending& pending = *pending_.find(tag);
   router_.done(pending.model, pending.gpulet);
-  if (pending.retried || now >= pending.deadline) {
+  const bool is_unwanted = pending.part && !apps_.running(pending.part->run);
+  if (pending.retried || is_unwanted || now >= pending.deadline) {
     return finish(tag, exec::Outcome::kUnavailable,
                   "the executor that had the request went away, and no time was left to retry");
   }
@@ -270,34 +275,40 @@ void FrontendCore::finish(std::uint64_t tag, exec::Outcome outcome, std::string_
   Pending& pending = *pending_.find(tag);
   Model& model = *models_[static_cast<std::size_t>(pending.model)];
   --model.counters.counts.outstanding;
-  refuse(&model, pending.client, pending.id, outcome_code(outcome), message);
+  const std::optional<AppPart> part = pending.part;
+  if (!part) refuse(&model, pending.client, pending.id, outcome_code(outcome), message);
   pending.frames.clear();
   pending_.release(tag);
+  if (part) {
+    count(model.counters.counts, outcome);
+    apps_.part_failed(*part, outcome, message);
+  }
 }
 
 void FrontendCore::refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
                           std::string_view code, std::string_view message) {
-  if (model != nullptr) {
-    FrontendModelStats& counts = model->counters.counts;
-    switch (outcome_from_code(code)) {
-      case exec::Outcome::kLate:
-        ++counts.late;
-        break;
-      case exec::Outcome::kFull:
-        ++counts.full;
-        break;
-      case exec::Outcome::kUnavailable:
-        ++counts.unavailable;
-        break;
-      case exec::Outcome::kInvalid:
-        ++counts.invalid;
-        break;
-      default:
-        ++counts.failed;
-        break;
-    }
-  }
+  if (model != nullptr) count(model->counters.counts, outcome_from_code(code));
   send_to_client(client, encode_error(id, code, message), nullptr);
+}
+
+void FrontendCore::count(FrontendModelStats& counts, exec::Outcome outcome) {
+  switch (outcome) {
+    case exec::Outcome::kLate:
+      ++counts.late;
+      break;
+    case exec::Outcome::kFull:
+      ++counts.full;
+      break;
+    case exec::Outcome::kUnavailable:
+      ++counts.unavailable;
+      break;
+    case exec::Outcome::kInvalid:
+      ++counts.invalid;
+      break;
+    default:
+      ++counts.failed;
+      break;
+  }
 }
 
 bool FrontendCore::send_to_client(const std::string& client, std::string_view header,

@@ -1,0 +1,81 @@
+#include "glet/net/frontend_core.h"
+
+// Apps in the frontend: their requests are requests of models like any other, only that the answers
+// go to the app that asked.
+namespace glet::net {
+
+void FrontendCore::set_app(AppGraph graph, double slo_ms) {
+  ServedModel served(graph.name(), graph.signature(), slo_ms);
+  for (std::size_t i = 0; i < graph.stages().size(); ++i) {
+    graph.set_model(i, intern(graph.stages()[i].spec.model));
+  }
+  const batch::ModelId id = intern(graph.name());
+  Model& model = *models_[static_cast<std::size_t>(id)];
+  router_.remove_model(id);
+  model.remote.clear();
+  model.served = std::move(served);
+  model.app = std::make_shared<const AppGraph>(std::move(graph));
+}
+
+void FrontendCore::start_app(Model& app, std::int64_t id, Nanos deadline, Nanos now) {
+  FrontendModelStats& counts = app.counters.counts;
+  AppCaller caller{client_, id, model_ids_.find(counts.model)->second, now, deadline};
+  ++counts.outstanding;
+  std::vector<Message> inputs;
+  std::swap(inputs, frames_);
+  const AppCaller asked = caller;
+  if (!apps_.start(app.app, std::move(caller), std::move(inputs), now)) {
+    app_failed(asked, exec::Outcome::kFull,
+               "the frontend holds as many tensors of apps as it may; try again later");
+  }
+}
+
+void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vector<Message> frames,
+                             Nanos deadline, Nanos now) {
+  auto [tag, pending] = pending_.take();
+  pending->model = model;
+  pending->arrival = now;
+  pending->deadline = deadline;
+  pending->retried = false;
+  pending->part = part;
+  pending->frames = std::move(frames);
+  FrontendModelStats& counts = models_[static_cast<std::size_t>(model)]->counters.counts;
+  ++counts.received;
+  ++counts.outstanding;
+  forward(tag, *pending, route::kNoGpulet, now);
+}
+
+void FrontendCore::on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now) {
+  FrontendModelStats& counts = model.counters.counts;
+  ++counts.ok;
+  --counts.outstanding;
+  model.counters.latency.record(now - pending.arrival);
+  const AppPart part = *pending.part;
+  pending.frames.clear();
+  pending_.release(reply.tag);
+  std::vector<Message> outputs;
+  std::swap(outputs, frames_);
+  apps_.part_done(part, std::move(outputs),
+                  {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
+                   Nanos(reply.execute_ns)},
+                  now);
+}
+
+void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
+                            std::vector<Message>& outputs, const ResultTimes& times, Nanos now) {
+  encode_result(caller.id, graph.encoded_outputs(), times, scratch_);
+  Counters& counters = models_[static_cast<std::size_t>(caller.app)]->counters;
+  if (!send_to_client(caller.client, scratch_, &outputs)) ++counters.counts.unsent;
+  ++counters.counts.ok;
+  --counters.counts.outstanding;
+  counters.latency.record(now - caller.arrival);
+}
+
+void FrontendCore::app_failed(const AppCaller& caller, exec::Outcome outcome,
+                              const std::string& message) {
+  Model& app = *models_[static_cast<std::size_t>(caller.app)];
+  --app.counters.counts.outstanding;
+  refuse(&app, caller.client, caller.id, outcome_code(outcome), message);
+}
+
+}  // namespace glet::net
