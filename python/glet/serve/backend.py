@@ -311,6 +311,7 @@ class Backend:
                 self._placed, self._fleet.hosted(), self._fleet.executor_of, self._why_not
             ),
             models=self._shelf.states(),
+            apps=self._shelf.apps,
             counters=tuple(c for process in processes for c in process.counters),
         )
 

@@ -1,19 +1,23 @@
 """What the frontend answers to `models` and `stats`. Section 3 of wire/README.md lists the keys."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from glet.serve.route_table import Routing
 from glet.types.model import ModelSpec, TensorSpec
 from glet.wire.messages import BackendState, GpuletState, LoadedModel, ModelCounters
 
+STATES = ("serving", "loading", "compiling", "draining", "known", "failed")
+"""Of a model; an app is in the last of these that one of its models is in."""
+
 
 def models_body(states: Mapping[str, BackendState], routing: Routing) -> dict[str, Any]:
-    """Name of a model -> what is known of it, sorted."""
+    """Name of a model or app -> what is known of it."""
     names = {m.name for s in states.values() for m in s.models} | {
         m.name for s in states.values() for g in s.gpulets for m in g.models
     }
-    return {name: _model(name, states, routing) for name in sorted(names)}
+    models = {name: _model(name, states, routing) for name in sorted(names)}
+    return models | {name: _app(name, states, models, routing) for name in _apps(states, names)}
 
 
 def stats_body(
@@ -87,6 +91,41 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
             for state, gpulet, model in places
         ],
         **_spec(next((m.spec for m in known if m.spec is not None), None)),
+    }
+
+
+def _apps(states: Mapping[str, BackendState], models: Collection[str]) -> list[str]:
+    return sorted({app.name for state in states.values() for app in state.apps} - {*models})
+
+
+def _app(
+    name: str, states: Mapping[str, BackendState], models: Mapping[str, Any], routing: Routing
+) -> dict[str, Any]:
+    """An app like a model; `stages` in place of gpulets. It is in the worst state of its models."""
+    known = [app for state in states.values() for app in state.apps if app.name == name]
+    errors = [app.error for app in known if app.error]
+    routed = routing.apps.get(name)
+    if routed is None:
+        reason = errors[0] if errors else f"app {name!r}: its models are not what it was made for"
+        return {
+            "state": "failed", "error": reason, "emulated": False, "gpulets": [], "stages": [],
+            **_spec(None),
+        }  # fmt: skip
+    used = [models[model] for model in routed.spec.models()]
+    signature = routed.spec.signature
+    return {
+        "state": max((model["state"] for model in used), key=STATES.index),
+        "error": next((model["error"] for model in used if model["error"]), ""),
+        "emulated": any(model["emulated"] for model in used),
+        "gpulets": [],
+        "stages": [
+            {"stage": s.name, "model": s.model, "requests": s.fan_out, "budget_ms": budget_ms}
+            for s, budget_ms in zip(routed.spec.stages, routed.budgets_ms, strict=True)
+        ],
+        "slo_ms": routed.spec.slo_ms,
+        "max_batch": None,
+        "inputs": [_tensor(tensor) for tensor in signature.inputs],
+        "outputs": [_tensor(tensor) for tensor in signature.outputs],
     }
 
 

@@ -97,10 +97,12 @@ def model_plan(latency_ms: LatencyPoints, limits: Limits) -> Any:
 
 def native_signature(signature: Signature) -> Any:
     """The core's Signature."""
-
-    def native(spec: TensorSpec) -> Any:
-        return core.TensorSpec(spec.name, spec.dtype, list(spec.shape))
-
     return core.Signature(
-        [native(spec) for spec in signature.inputs], [native(spec) for spec in signature.outputs]
+        [native_tensor(spec) for spec in signature.inputs],
+        [native_tensor(spec) for spec in signature.outputs],
     )
+
+
+def native_tensor(spec: TensorSpec) -> Any:
+    """The core's TensorSpec."""
+    return core.TensorSpec(spec.name, spec.dtype, list(spec.shape))

@@ -15,13 +15,13 @@ from glet.serve.poll_loop import PollLoop
 from glet.serve.repository import Entry, Form, Repository
 from glet.serve.status import LineReader
 from glet.types.model import ModelSpec
-from glet.wire.messages import ModelSource, ModelState, Runner
+from glet.wire.messages import AppState, ModelSource, ModelState, Runner
 
 logger = logging.getLogger(__name__)
 
 
 class ModelShelf:
-    """What is known of each model: an entry, where it runs, or why it cannot.
+    """What is known of each model: an entry, where it runs, or why it cannot; and of `apps`.
 
     `on_change` is called when a compilation ends; `say` takes progress in words.
     """
@@ -49,6 +49,7 @@ class ModelShelf:
         self._output: LineReader | None = None
         for name in self._repository.names():
             self._look(name)
+        self.apps = tuple(self._app(name) for name in self._repository.app_names())
 
     def want(self, names: Iterable[str], poll: PollLoop) -> None:
         """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
@@ -88,6 +89,12 @@ class ModelShelf:
             self._compiler.kill()
             self._compiler.close()
             self._compiler = None
+
+    def _app(self, name: str) -> AppState:
+        try:
+            return AppState(name=name, spec=self._repository.app(name))
+        except ConfigError as error:
+            return AppState(name=name, error=str(error))
 
     def _look(self, name: str) -> None:
         self._errors.pop(name, None)

@@ -23,6 +23,8 @@ def check_cluster(cluster: ClusterConfig) -> None:
     check_bind(cluster.listen, insecure=cluster.insecure)
     repository = Repository(Path(cluster.models))
     entries = {entry.name: entry for entry in repository.entries()}
+    for name in repository.app_names():
+        repository.app(name)
     if not entries:
         raise ConfigError(
             f"{repository.folder}: holds no models; "

@@ -4,6 +4,8 @@
 <name>/model.pt2     an exported program, or
 <name>/model.pt      TorchScript, or
 <name>/model.py      `def infer(*arrays)` or `def load()` that returns such a callable
+
+<name>/app.toml      an app: a graph of models beside it (glet.config.app)
 """
 
 import ast
@@ -17,14 +19,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from glet.config.app import AppConfig, resolve
 from glet.config.load import load, nearest
 from glet.config.model import ModelConfig
 from glet.errors import ConfigError
 from glet.serve.program import mismatches, read_program
+from glet.types.app import AppSpec
 from glet.types.model import ModelSpec
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CALLABLES = ("infer", "load")
+APP = "app.toml"
 
 
 class Form(Enum):
@@ -60,7 +65,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repository:
-    """The models under one folder. It holds no state: every call looks at the disk again."""
+    """The models and apps under one folder. Holds no state: every call looks at the disk again."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -70,12 +75,62 @@ class Repository:
         self.folder = folder
 
     def names(self) -> list[str]:
-        """Names of all entries, sound or not, sorted."""
+        """Names of all models, sound or not, sorted."""
+        return [name for name in self._folders() if not self._is_app(name)]
+
+    def app_names(self) -> list[str]:
+        """Names of all apps, sound or not, sorted."""
+        return [name for name in self._folders() if self._is_app(name)]
+
+    def app(self, name: str) -> AppSpec:
+        """The app of that name. Raises ConfigError with what is wrong, in one line."""
+        return self.app_config(name)[1]
+
+    def app_config(self, name: str) -> tuple[AppConfig, AppSpec]:
+        """Its file as it is, and resolved over the models beside it. Raises like app()."""
+        folder = self.folder / name
+        try:
+            if not is_model_name(name) or not self._is_app(name):
+                raise ConfigError(f"not in {self.folder}; {nearest(name, self.app_names())}")
+            if (folder / "model.toml").exists():
+                raise ConfigError(f"has both {APP} and model.toml; a folder is one or the other")
+            config = load(folder / APP, AppConfig)
+            return config, resolve(name, config, self._specs(config))
+        except ConfigError as error:
+            text = str(error).removeprefix(f"{folder}/")
+            raise ConfigError(f"app {name!r}: {text}") from error
+
+    def check_app(self, name: str) -> str | None:
+        """Everything that is wrong with an app in one line, or None."""
+        try:
+            self.app(name)
+        except ConfigError as error:
+            return str(error).removeprefix(f"app {name!r}: ")
+        return None
+
+    def _specs(self, config: AppConfig) -> dict[str, ModelSpec]:
+        """What the models that an app names look like, by name; of others nothing is read."""
+        wanted = {stage.model for stage in config.stage}
+        apps = wanted & set(self.app_names())
+        if apps:
+            raise ConfigError(f"{min(apps)!r} is an app; a stage names a model")
+        missing = wanted - set(self.names())
+        if missing:
+            raise ConfigError(
+                f"there is no model {min(missing)!r} in {self.folder}; "
+                f"{nearest(min(missing), self.names())}"
+            )
+        return {name: self.entry(name).spec for name in sorted(wanted)}
+
+    def _folders(self) -> list[str]:
         return sorted(
             path.name
             for path in self.folder.iterdir()
             if path.is_dir() and not path.name.startswith((".", "__"))
         )
+
+    def _is_app(self, name: str) -> bool:
+        return (self.folder / name / APP).is_file()
 
     def entries(self) -> list[Entry]:
         """All entries. Raises ConfigError for the first one that is wrong."""
@@ -100,6 +155,8 @@ class Repository:
         folder = self.folder / name
         if not is_model_name(name) or not folder.is_dir():
             return None, [f"not in {self.folder}; {nearest(name, self.names())}"]
+        if self._is_app(name):
+            return None, ["is an app, no model"]
         problems = []
         form = next((form for form in Form if (folder / form.value).is_file()), None)
         if form is None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from glet.serve.app_routing import RoutedApp, app_routing, set_app
 from glet.serve.model_loader import native_signature
 from glet.types.model import ModelSpec
 from glet.wire.messages import BackendState
@@ -34,6 +35,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelSpec] = {}
     executors: dict[ExecutorKey, str] = {}
     routes: dict[str, tuple[Route, ...]] = {}
+    apps: dict[str, RoutedApp] = {}
 
 
 def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routing:
@@ -73,6 +75,7 @@ def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routi
         models=models,
         executors=executors,
         routes={name: tuple(found) for name, found in routes.items()},
+        apps=app_routing(states, models),
     )
 
 
@@ -101,13 +104,20 @@ class RouteTable:
                 self._loop.set_routes(
                     name, [(self._numbers[r.executor], r.gpulet, r.model, r.weight) for r in routes]
                 )
+        self._set_apps(wanted)
         for key in before.executors.keys() - wanted.executors.keys():
             if key in self._numbers:
                 self._loop.remove_executor(self._numbers.pop(key))
-        for name in before.models.keys() - wanted.models.keys():
+        gone = (before.models.keys() | before.apps.keys()) - wanted.models.keys()
+        for name in gone - wanted.apps.keys():
             self._loop.remove_model(name)
         self.applied = wanted
         return True
+
+    def _set_apps(self, wanted: Routing) -> None:
+        for name, app in wanted.apps.items():
+            if self.applied.apps.get(name) != app:
+                set_app(self._loop, app)
 
     def _add_executors(self, wanted: Routing) -> None:
         for key, endpoint in wanted.executors.items():

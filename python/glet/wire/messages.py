@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from glet.types.app import AppSpec
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
@@ -118,6 +119,14 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class AppState(msgspec.Struct, frozen=True, kw_only=True):
+    """An app of the backend's repository; without `spec` it is not sound, and `error` says why."""
+
+    name: str
+    spec: AppSpec | None = None
+    error: str = ""
+
+
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What a gpulet counted for a model since its executor started.
 
@@ -150,6 +159,7 @@ class BackendState(Message, frozen=True, kw_only=True):
     executors: tuple[ExecutorState, ...] = ()
     gpulets: tuple[GpuletState, ...] = ()
     models: tuple[ModelState, ...] = ()
+    apps: tuple[AppState, ...] = ()
     counters: tuple[ModelCounters, ...] = ()
 
 

@@ -1,0 +1,78 @@
+"""An app: a small graph of models that is served as one request."""
+
+import msgspec
+
+from glet.types.model import Signature, TensorSpec
+
+MOST_STAGES = 32
+MOST_ROWS = 64
+MOST_PARTS = 256
+MOST_BYTES = 256 << 20
+"""Limits of one app: stages, rows of one stage, requests of all stages, bytes of all tensors of one
+request; the same as csrc/glet/net/app_graph.h."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor inside an app: an input of the app (`stage` is empty), or an output of a stage."""
+
+    stage: str = ""
+    tensor: str
+
+    def __str__(self) -> str:
+        return f"{self.stage}.{self.tensor}" if self.stage else self.tensor
+
+
+class StageInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What an input of the stage's model is. `split`: each request takes its own row of it."""
+
+    name: str
+    source: Source
+    split: bool = False
+
+
+class AppStage(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of one model. `each` is 0 for a single one, else how many: one per row.
+
+    `inputs` are in the order of the model's signature; `outputs` are those of ONE request.
+    """
+
+    name: str
+    model: str
+    each: int = 0
+    inputs: tuple[StageInput, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def fan_out(self) -> int:
+        """Requests of the model per request of the app."""
+        return max(self.each, 1)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the stages that end before this one begins."""
+        return frozenset(each.source.stage for each in self.inputs if each.source.stage)
+
+
+class AppSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """An app as everything above its file knows it; `slo_ms` is from arrival to answer.
+
+    `stages` are in an order in which each takes only from those before it. `outputs` say where the
+    outputs of `signature` come from, in its order.
+    """
+
+    name: str
+    signature: Signature
+    slo_ms: float
+    stages: tuple[AppStage, ...]
+    outputs: tuple[Source, ...]
+
+    def models(self) -> tuple[str, ...]:
+        """Names of the models it uses, each once, sorted."""
+        return tuple(sorted({stage.model for stage in self.stages}))
+
+
+def gathered(spec: TensorSpec, each: int) -> TensorSpec:
+    """What all requests of a stage make of this output: with `each`, a first axis of rows."""
+    if not each:
+        return spec
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(each, *spec.shape))
