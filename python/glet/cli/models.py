@@ -8,9 +8,10 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from glet.cli.models_apps import list_apps, show_apps
 from glet.clock import SystemClock
 from glet.config.load import nearest
-from glet.config.zoo import zoo, zoo_model
+from glet.config.zoo import zoo, zoo_apps
 from glet.errors import ConfigError
 from glet.serve.compile import Progress, compile_entries
 from glet.serve.compile_cache import Cache, default_cache
@@ -28,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "models",
         help="list, check, export and compile models",
-        description="A model repository is a folder with one folder per model.",
+        description="A model repository is a folder with one folder per model or app.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
     _add(
         commands,
         "list",
-        "show the models of a repository, their signatures and objectives",
+        "show the models and apps of a repository, their signatures and objectives",
         run_list,
     )
     check = _add(commands, "check", "say in one line per entry what is wrong with it", run_check)
@@ -44,7 +45,8 @@ def add_parser(subparsers: Any) -> None:
         commands, "compile", "compile for this machine what is not compiled yet", run_compile
     )
     for command in (check, compile_):
-        command.add_argument("names", nargs="*", metavar="NAME", help="a model (default: all)")
+        what = "a model or app" if command is check else "a model"
+        command.add_argument("names", nargs="*", metavar="NAME", help=f"{what} (default: all)")
     _cache_option(compile_)
     _add_export(commands)
 
@@ -75,14 +77,17 @@ def _cache_option(parser: argparse.ArgumentParser) -> None:
 def _add_export(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
-        help="make entries of sample models",
-        description="Make entries of the sample models; NEW=NAME stores one under another name.",
-        epilog="example: glet models export lenet lenet2=lenet resnet18 --to models\n\n"
-        + fill(f"sample models: {', '.join(zoo())}", 78),
+        help="make entries of sample models and apps",
+        description="Make entries of the sample models and apps; an app brings the models that it "
+        "needs. NEW=NAME stores one under another name.",
+        epilog="example: glet models export lenet lenet2=lenet resnet18 --to models\n"
+        "         glet models export game traffic --to models\n\n"
+        + fill(f"sample models: {', '.join(zoo())}", 78)
+        + f"\nsample apps: {', '.join(zoo_apps())}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a sample model")
-    parser.add_argument("--all", action="store_true", help="every sample model")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a sample model or app")
+    parser.add_argument("--all", action="store_true", help="every sample model and app")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="model repository")
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights and samples (default: %(default)s)"
@@ -110,12 +115,15 @@ def run_list(args: argparse.Namespace) -> int:
             "outputs": [str(spec) for spec in entry.config.output],
             "description": entry.config.description,
         }
+    apps, broken_apps = list_apps(repository)
+    broken |= broken_apps
     if args.json:
-        print(json.dumps({"models": models, "broken": broken}))
+        print(json.dumps({"models": models, "apps": apps, "broken": broken}))
         return 1 if broken else 0
     if not models and not broken:
         print(f"no models in {args.folder}")
     _show_table(models)
+    show_apps(apps)
     for name, problem in broken.items():
         print(f"{name}: {problem}")
     return 1 if broken else 0
@@ -135,15 +143,19 @@ def _show_table(models: Mapping[str, Mapping[str, Any]]) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Prints one line per entry; the exit code is 1 when one of them is wrong."""
     repository = Repository(args.folder)
-    names = args.names or repository.names()
+    models, apps = repository.names(), repository.app_names()
+    names = args.names or [*models, *apps]
     for name in names:
-        if name not in repository.names():
+        if name not in (*models, *apps):
             raise ConfigError(
-                f"model {name!r} is not in {args.folder}; {nearest(name, repository.names())}"
+                f"model {name!r} is not in {args.folder}; {nearest(name, [*models, *apps])}"
             )
     if not names and not args.json:
         print(f"no models in {args.folder}")
-    problems = {name: repository.check(name) for name in names}
+    problems = {
+        name: repository.check_app(name) if name in apps else repository.check(name)
+        for name in names
+    }
     if args.json:
         print(json.dumps({"models": problems}))
     else:
@@ -180,22 +192,40 @@ def run_compile(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     """Exports samples; the exit code is 2 when a name is unknown or an entry exists."""
     from glet.serve.export import export_model
+    from glet.serve.export_app import export_app
 
     if bool(args.names) == args.all:
         raise ConfigError("glet models export: give the names of sample models, or --all")
-    wanted = [_new_and_sample(name) for name in args.names or zoo()]
+    models, apps = zoo(), zoo_apps()
+    # Models first: an app brings those that are not there.
+    wanted = sorted(
+        (_new_and_sample(name) for name in args.names or (*models, *apps)),
+        key=lambda pair: pair[1] in apps,
+    )
     for name, sample in wanted:
-        zoo_model(sample)
+        if sample not in models and sample not in apps:
+            raise ConfigError(
+                f"no sample model is called {sample!r}; {nearest(sample, [*models, *apps])}"
+            )
         if (args.to / name).exists():
             raise ConfigError(f"{args.to / name}: exists already; remove it to export it again")
     written = {}
     for index, (name, sample) in enumerate(wanted, start=1):
         if not args.json:
             print(f"exporting {name} ({index} of {len(wanted)})...", flush=True)
-        written[name] = str(export_model(sample, args.to, name, args.seed))
+        if sample in apps:
+            say = _quiet if args.json else print
+            for path in export_app(sample, args.to, name, say, args.seed):
+                written[path.name] = str(path)
+        else:
+            written[name] = str(export_model(sample, args.to, name, args.seed))
     if args.json:
         print(json.dumps({"models": written}))
     return 0
+
+
+def _quiet(_: str) -> None:
+    """Nothing is said beside JSON."""
 
 
 def _new_and_sample(text: str) -> tuple[str, str]:

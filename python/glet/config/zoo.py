@@ -1,9 +1,10 @@
-"""The sample models of `resource/models/zoo.toml`."""
+"""The sample models of `resource/models/zoo.toml`, and the apps of `resource/apps/`."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
+from glet.config.app import AppConfig
 from glet.config.load import load, nearest
 from glet.config.model import ModelConfig
 from glet.config.resource import resource
@@ -47,3 +48,17 @@ def zoo_model(name: str) -> ZooModel:
     if name not in models:
         raise ConfigError(f"no sample model is called {name!r}; {nearest(name, models)}")
     return models[name]
+
+
+def zoo_apps() -> dict[str, AppConfig]:
+    """All sample apps by name."""
+    files = sorted(resource("apps").glob("*.toml"))
+    return {file.stem: load(file, AppConfig) for file in files}
+
+
+def zoo_app(name: str) -> AppConfig:
+    """The sample app of that name. Raises ConfigError that gives the nearest name."""
+    apps = zoo_apps()
+    if name not in apps:
+        raise ConfigError(f"no sample app is called {name!r}; {nearest(name, apps)}")
+    return apps[name]
