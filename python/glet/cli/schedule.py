@@ -41,6 +41,7 @@ EXAMPLE = """example:
     --sched-config resource/scheduler/sched-config.json \\
     --device-config resource/scheduler/device-config.json \\
     --mem-config resource/scheduler/mem-config.json
+  glet-schedule --app game=5 --app models/traffic/app.toml=2 --device cpu-2core=2
   glet-schedule --generate scen1 --rate 100 --output tasks.csv
   glet-schedule --generate combinations:0,100,200,400:lenet1,resnet50,vgg16 --output cases
 """
@@ -75,7 +76,20 @@ def parser() -> Parser:
 
 def _add_options(made: argparse.ArgumentParser) -> None:
     made.add_argument(
-        "--tasks", type=Path, metavar="FILE", help="models with rates and SLOs: model,rate,slo,"
+        "--tasks",
+        type=Path,
+        metavar="FILE",
+        help="models or apps with rates and SLOs: model,rate,slo,",
+    )
+    made.add_argument(
+        "--app",
+        action="append",
+        default=[],
+        metavar="FILE=RPS",
+        help="an app.toml beside its models, or the name of a sample app; may be repeated",
+    )
+    made.add_argument(
+        "--models", type=Path, metavar="DIR", help="model repository whose apps --tasks may name"
     )
     made.add_argument("--output", type=Path, metavar="FILE", help="write the ModelList.txt there")
     _add_device_options(made)
@@ -190,7 +204,7 @@ def check_targets(args: argparse.Namespace) -> None:
             raise ConfigError(f"{option} {path}: is a folder; name a file")
     if args.generate is not None:
         return
-    if args.tasks is None:
+    if args.tasks is None and not args.app:
         raise ConfigError("no tasks; say --tasks FILE (or --generate to make one)")
     if not 0.0 <= args.effort <= MOST_EFFORT:
         raise ConfigError(f"--effort {args.effort:g}; give a number from 0 to {MOST_EFFORT:g}")

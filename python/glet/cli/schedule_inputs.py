@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from glet.cli.schedule_apps import AppTask, apps_among, expand, parse_app
 from glet.config.load import nearest
 from glet.config.resource import profile_folder
 from glet.errors import ConfigError
 from glet.plan import model_list, sched_config, tasks
+from glet.plan.app_split import merged
 from glet.plan.make import make_planner
 from glet.plan.problem import (
     Device,
@@ -61,8 +63,9 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     park = _published(args) if args.sched_config is not None else _given(args)
     planner = args.planner or park.planner or DEFAULT_PLANNER
     make_planner(planner)
-    wanted = _tasks(args, park.slo_ratio)
-    shares, notes = _shares(args.shares, park, wanted)
+    plain, apps = _asked(args, park)
+    of_apps = [task for app in apps for task in app.model_tasks]
+    shares, notes = _shares(args.shares, park, [*plain, *of_apps])
     types = {
         name: msgspec.structs.replace(device, shares=shares[name])
         for name, device in park.types.items()
@@ -70,6 +73,11 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     rules = msgspec.structs.replace(
         park.rules, memory=MemoryRules(shared_weights=args.memory == "shared")
     )
+    wanted = tuple(plain)
+    if apps:
+        expanded, said = expand(apps, list(types.values()), rules)
+        wanted = merged([*plain, *expanded])
+        notes += said
     names = [name for name, count in park.counts for _ in range(count)]
     problem = Problem(
         tasks=wanted,
@@ -83,16 +91,30 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
     for task in wanted:
         fault = never_served(problem, task)
         if fault is not None:
-            raise ConfigError(f"{args.tasks}: {fault}")
+            raise ConfigError(f"{args.tasks or '--app'}: {fault}")
     return Inputs(problem, planner, (*park.notes, *notes))
 
 
-def _tasks(args: argparse.Namespace, slo_ratio: float) -> tuple[Task, ...]:
+def _asked(args: argparse.Namespace, park: Park) -> tuple[list[Task], list[AppTask]]:
+    """Tasks for models and for apps, with headroom and SLO ratio in them."""
+    _check_factors(args)
+    tasks_of_file = _tasks(args, park.slo_ratio) if args.tasks is not None else ()
+    plain, apps = apps_among(tasks_of_file, args.models, park.types.values())
+    for text in args.app:
+        app, rate_rps, slo_ms = parse_app(text)
+        apps.append(AppTask(app, rate_rps * args.headroom, slo_ms * park.slo_ratio))
+    return plain, apps
+
+
+def _check_factors(args: argparse.Namespace) -> None:
     for option, value in (("--headroom", args.headroom), ("--move-cost", args.move_cost)):
         if not (math.isfinite(value) and value >= 0.0):
             raise ConfigError(f"{option} {value:g}; give a number, 0 or more")
     if not 0.0 < args.headroom <= 1e3:
         raise ConfigError(f"--headroom {args.headroom:g}; give a factor above 0, at most 1000")
+
+
+def _tasks(args: argparse.Namespace, slo_ratio: float) -> tuple[Task, ...]:
     return tuple(
         Task(
             model=task.model,
