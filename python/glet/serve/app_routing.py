@@ -44,6 +44,15 @@ def app_routing(
     }
 
 
+def tightest_ms(apps: Mapping[str, RoutedApp]) -> dict[str, float]:
+    """The least budget that an app has for each model, by model."""
+    found: dict[str, float] = {}
+    for app in apps.values():
+        for stage, budget_ms in zip(app.spec.stages, app.budgets_ms, strict=True):
+            found[stage.model] = min(budget_ms, found.get(stage.model, math.inf))
+    return found
+
+
 def _of(app: AppSpec, measured: Mapping[str, list[Measured]]) -> MeasuredModels:
     return tuple((name, tuple(sorted(measured.get(name, ())))) for name in app.models())
 

@@ -4,6 +4,7 @@ Requests never pass here: core.FrontendLoop answers them in a thread of its own.
 """
 
 import logging
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from glet.errors import ConfigError
 from glet.native import core
 from glet.plan import model_list
 from glet.plan.even import EvenPlanner, Load
+from glet.serve.app_routing import tightest_ms
 from glet.serve.backend_link import BackendLink
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.poll_loop import PollLoop
@@ -131,10 +133,11 @@ class Frontend:
         if running:
             logger.info("plan adopted gpulets=%d", len(running))
             return Plan(gpulets=running)
+        of_apps = tightest_ms(routing(states, frozenset()).apps)
         loads = {
             model.name: Load(
                 model=model.name,
-                slo_ms=model.spec.slo_ms,
+                slo_ms=min(model.spec.slo_ms, of_apps.get(model.name, math.inf)),
                 max_batch=model.spec.max_batch,
                 cost=model.cost,
             )
