@@ -56,10 +56,18 @@ py::dict frontend_stats(FrontendLoop& loop) {
   return out;
 }
 
+// A peer's text: what is not UTF-8 in it becomes U+FFFD instead of an exception.
+py::str text_of(const std::string& bytes) {
+  PyObject* text =
+      PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+
 py::list take_control(FrontendLoop& loop) {
   py::list out;
   for (const net::ControlRequest& request : loop.take_control()) {
-    out.append(py::make_tuple(py::bytes(request.client), request.op, request.id,
+    out.append(py::make_tuple(py::bytes(request.client), text_of(request.op), request.id,
                               py::bytes(request.header)));
   }
   return out;

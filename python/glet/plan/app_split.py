@@ -90,7 +90,8 @@ def split_slo(
         return AppSplit(_filled(app, least, total_ms), math.inf)
     found = [even.budgets_ms]
     if steps is not None:
-        found.append(tuple(step * step_ms for step in steps))
+        # First: where equal parts cost the same, it spreads what is over by need.
+        found.insert(0, tuple(step * step_ms for step in steps))
     splits = [_filled(app, budgets, total_ms) for budgets in found]
     best = min(splits, key=lambda budgets: cost(options, budgets))
     return AppSplit(best, cost(options, best))
