@@ -16,7 +16,7 @@ and needs r n p L(b) / b of a device. g is the least of that over types, shares 
 
 The recursion is exact where every stage follows one other at most (a tree). A stage that joins
 several is planned by levels (longest way from the start): all stages of a level get the same time.
-Time that no stage of a way needs is given back to its stages in proportion. Splitting the objective
+Time that no stage of a way needs is given to its stages in equal parts. Splitting the objective
 into equal parts by levels is a candidate, so the result is never worse than that.
 """
 
@@ -90,7 +90,7 @@ def split_slo(
         return AppSplit(_filled(app, least, total_ms), math.inf)
     found = [even.budgets_ms]
     if steps is not None:
-        # First: where equal parts cost the same, it spreads what is over by need.
+        # First: where equal parts cost the same, it knows what each stage needs.
         found.insert(0, tuple(step * step_ms for step in steps))
     splits = [_filled(app, budgets, total_ms) for budgets in found]
     best = min(splits, key=lambda budgets: cost(options, budgets))
@@ -205,18 +205,30 @@ def _by_levels(own: Sequence[NDArray[np.float64]], levels: Sequence[int]) -> lis
 
 
 def _filled(app: AppSpec, budgets_ms: Sequence[float], total_ms: float) -> tuple[float, ...]:
-    """Budgets so much longer that the longest way through each stage takes all of `total_ms`."""
-    before: dict[str, float] = {}
-    for stage, budget_ms in zip(app.stages, budgets_ms, strict=True):
-        before[stage.name] = budget_ms + max((before[name] for name in stage.needs), default=0.0)
+    """Budgets so much longer, or shorter, that the longest way through each stage is `total_ms`.
+
+    What is over goes to the stages of a way in equal parts: a stage that needs next to nothing has
+    to bear its neighbours' batches and the way there like any other. The rest in proportion.
+    """
+    longest, stages = _longest(app, budgets_ms), _longest(app, [1.0] * len(budgets_ms))
+    more = [
+        budget_ms + max(0.0, total_ms - long_ms) / count
+        for budget_ms, long_ms, count in zip(budgets_ms, longest, stages, strict=True)
+    ]
+    longest = _longest(app, more)
+    return tuple(ms * total_ms / long_ms for ms, long_ms in zip(more, longest, strict=True))
+
+
+def _longest(app: AppSpec, lengths: Sequence[float]) -> list[float]:
+    """By stage: the longest way through it, from the start to the end of the app."""
+    until: dict[str, float] = {}
+    for stage, length in zip(app.stages, lengths, strict=True):
+        until[stage.name] = length + max((until[name] for name in stage.needs), default=0.0)
     after = [0.0] * len(app.stages)
     follow = followers(app)
     for index in range(len(after) - 1, -1, -1):
-        after[index] = max((after[v] + budgets_ms[v] for v in follow[index]), default=0.0)
-    return tuple(
-        budget_ms * total_ms / (before[stage.name] + after[index])
-        for index, (stage, budget_ms) in enumerate(zip(app.stages, budgets_ms, strict=True))
-    )
+        after[index] = max((after[v] + lengths[v] for v in follow[index]), default=0.0)
+    return [until[stage.name] + rest for stage, rest in zip(app.stages, after, strict=True)]
 
 
 def profiled(
