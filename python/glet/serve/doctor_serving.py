@@ -280,6 +280,7 @@ def look_at_models(folder: Path, cache: Path) -> Models:
     """Reads every model file whole; compiles nothing."""
     repository = Repository(folder)
     checked = {name: repository.check(name) for name in repository.names()}
+    of_apps = {name: repository.check_app(name) for name in repository.app_names()}
     kept = Cache(cache, SystemClock())
     runners = {}
     for name in (name for name, problem in checked.items() if not problem):
@@ -289,7 +290,7 @@ def look_at_models(folder: Path, cache: Path) -> Models:
             runners[name] = "no torch"
             continue
         runners[name] = "not compiled" if compiled is None else compiled.runner
-    problems = {name: problem for name, problem in checked.items() if problem}
+    problems = {name: problem for name, problem in (checked | of_apps).items() if problem}
     return Models(folder=str(folder), problems=problems, runners=runners)
 
 
@@ -302,7 +303,7 @@ def judge_models(facts: Models) -> Finding:
         name, problem = next(iter(facts.problems.items()))
         rest = len(facts.problems) - 1
         more = f"; and {rest} more" if rest else ""
-        says = f"{facts.folder}: model {name!r}: {problem}{more}"
+        says = f"{facts.folder}: {name!r}: {problem}{more}"
         return found("failed", says, facts, f"glet models check {facts.folder} tells all")
     counts = Counter(facts.runners.values())
     how = ", ".join(f"{count} {runner}" for runner, count in sorted(counts.items()))
