@@ -11,6 +11,7 @@ from glet.errors import ConfigError
 from glet.plan import model_list
 from glet.profiles.files import DeviceFacts, MeasuredLatency, ProfileData, write_profile
 from glet.serve import export_app
+from glet.serve.doctor_serving import judge_models, look_at_models
 
 MODEL = """slo_ms = {slo_ms}
 max_batch = 8
@@ -197,3 +198,9 @@ def test_a_sample_app_is_planned_by_the_shipped_profile(
     planned = json.loads(capsys.readouterr().out)
     rates = {row["model"]: row["rate_rps"] for g in planned["gpulets"] for row in g["models"]}
     assert rates == {"lenet": 30.0, "resnet18": 5.0}
+
+
+def test_doctor_names_a_broken_app(repository: Path, tmp_path: Path) -> None:
+    found = look_at_models(repository, tmp_path / "cache")
+    assert found.apps == ("bad", "both")
+    assert "app 'bad': stage 'second'" in judge_models(found).says

@@ -269,6 +269,7 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     problems: dict[str, str]
     runners: dict[str, str]
+    apps: tuple[str, ...] = ()
 
 
 def models(wish: Wish) -> Finding:
@@ -291,7 +292,7 @@ def look_at_models(folder: Path, cache: Path) -> Models:
             continue
         runners[name] = "not compiled" if compiled is None else compiled.runner
     problems = {name: problem for name, problem in (checked | of_apps).items() if problem}
-    return Models(folder=str(folder), problems=problems, runners=runners)
+    return Models(folder=str(folder), problems=problems, runners=runners, apps=tuple(of_apps))
 
 
 def judge_models(facts: Models) -> Finding:
@@ -303,7 +304,8 @@ def judge_models(facts: Models) -> Finding:
         name, problem = next(iter(facts.problems.items()))
         rest = len(facts.problems) - 1
         more = f"; and {rest} more" if rest else ""
-        says = f"{facts.folder}: {name!r}: {problem}{more}"
+        what = "app" if name in facts.apps else "model"
+        says = f"{facts.folder}: {what} {name!r}: {problem}{more}"
         return found("failed", says, facts, f"glet models check {facts.folder} tells all")
     counts = Counter(facts.runners.values())
     how = ", ".join(f"{count} {runner}" for runner, count in sorted(counts.items()))
