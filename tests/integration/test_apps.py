@@ -17,6 +17,7 @@ from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig
 from glet.errors import ConfigError, LateError, RequestError
 from glet.serve.compile_cache import default_cache
+from glet.serve.repository import Repository, read_samples
 from glet.serve.up import LocalCluster
 
 WAIT_S = 30.0
@@ -223,50 +224,53 @@ def test_a_broken_app_is_one_line_before_anything_starts(tmp_path: Path) -> None
     assert "\n" not in str(error.value)
 
 
-COMPILED_APP = """slo_ms = 5000.0
+DIGITS_APP = """slo_ms = 5000.0
 [[input]]
-name = "rows"
+name = "strip"
 dtype = "float32"
-shape = [3, 8]
+shape = [6, 1, 28, 28]
 [[stage]]
-name = "first"
-model = "net"
+name = "digit"
+model = "lenet"
 each = true
-inputs = { x = "rows" }
-[[stage]]
-name = "second"
-model = "net"
-each = true
-inputs = { x = "first.y" }
+inputs = { image = "strip" }
 [[output]]
-name = "y"
-from = "second.y"
+name = "scores"
+from = "digit.scores"
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a compiler")
-def test_compiled_models_give_what_torch_gives(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh()).eval()
+def test_a_strip_of_digits_is_read_by_a_compiled_model(tmp_path: Path) -> None:
+    """The demo's lenet: exported, trained and compiled once, in glet's own cache."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    from glet.serve.export import export_model
+
+    kept = default_cache() / "demo-models"
+    if not (kept / "lenet").exists():
+        export_model("lenet", kept)
     models = tmp_path / "m"
-    (models / "net").mkdir(parents=True)
-    (models / "net" / "model.toml").write_text(MODEL.format(shape=[8], made=[8]))
-    batch = {0: torch.export.Dim("batch", min=1, max=8)}
-    program = torch.export.export(network, (torch.zeros(2, 8),), dynamic_shapes=(batch,))
-    torch.export.save(program, str(models / "net" / "model.pt2"))
-    (models / "app").mkdir()
-    (models / "app" / "app.toml").write_text(COMPILED_APP)
-    rows = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
+    shutil.copytree(kept / "lenet", models / "lenet")
+    (models / "digits").mkdir()
+    (models / "digits" / "app.toml").write_text(DIGITS_APP)
+    samples = read_samples(Repository(models).entry("lenet"))
+    assert samples is not None
+    assert samples.labels is not None
+    images = samples.inputs["image"]
+    right = 0
     with (
         LocalCluster(config(models, cache=str(default_cache())), SystemClock()) as cluster,
         Client(cluster.endpoint) as client,
     ):
-        found = client.infer("app", rows, deadline_ms=20_000)
-        runners = {g["runner"] for g in client.models()["net"]["gpulets"]}
-    with torch.no_grad():
-        wanted = network(network(torch.from_numpy(rows))).numpy()
+        runners = {gpulet["runner"] for gpulet in client.models()["lenet"]["gpulets"]}
+        for first in range(0, 120, 6):
+            scores = client.infer("digits", images[first : first + 6], deadline_ms=20_000)
+            alone = [
+                client.infer("lenet", image, deadline_ms=20_000) for image in images[first:][:6]
+            ]
+            assert np.allclose(np.asarray(scores), np.stack(alone), rtol=1e-4, atol=1e-4)
+            right += int((np.asarray(scores).argmax(1) == samples.labels[first:][:6]).sum())
     assert runners == {"compiled"}
-    assert np.allclose(np.asarray(found), wanted, atol=1e-5)
+    assert right > 108
