@@ -25,6 +25,7 @@ SCRIPTS = (
     "end_to_end",
     "planning",
     "added_latency",
+    "app_cost",
     "overload",
     "idle_memory",
     "cpu_profile",
