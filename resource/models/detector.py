@@ -1,20 +1,20 @@
 """A small detector that cuts what it found out of the image: four places, four crops.
 
-A spatial transformer (Jaderberg et al., NeurIPS 2015): five strided convolutions make a heat map
-per place; the mean of each, as a probability, is where the place is (Nibali et al., "Numerical
-coordinate regression with convolutional neural networks", 2018), and a bilinear grid of fixed size
-around it is the crop. No ranking and no threshold, so the number of crops is fixed and rounding
-moves them little. Outputs are the crops (4, 3, 224, 224) and their centres (4, 2) as x, y in -1..1
-of the image.
+Five strided convolutions make a heat map per place; its mean, as a probability, is where the place
+is (Nibali et al., "Numerical coordinate regression with convolutional neural networks", 2018). The
+crop is a window of fixed size at the nearest point of a coarse grid, twice enlarged. No ranking and
+no threshold, so the number of crops is fixed, and the grid keeps rounding from moving them. Outputs
+are the crops (4, 3, 224, 224) and the corners (4, 2) of the windows as x, y in pixels.
 """
 
 import torch
 from torch import nn
 
 PLACES = 4
-CROP = 224
-# Side of a crop over that of the image.
-WINDOW = 0.35
+SIDE = 320
+WINDOW = 112
+STEP = 16
+ZOOM = 2
 WIDTHS = (16, 32, 64, 64, 64)
 
 
@@ -31,23 +31,28 @@ class Detector(nn.Module):
             ]
             inputs = width
         self.body = nn.Sequential(*layers, nn.Conv2d(inputs, PLACES, 1))
-        steps = (torch.arange(CROP) + 0.5) * 2.0 / CROP - 1.0
-        self.register_buffer("steps", steps * WINDOW, persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         heat = self.body(image)
-        side = heat.shape[-1]
-        cells = (torch.arange(side, dtype=image.dtype, device=image.device) + 0.5) * 2 / side - 1
-        chance = heat.flatten(2).softmax(2).unflatten(2, (side, side))
-        x = (chance.sum(2) * cells).sum(2)
-        y = (chance.sum(3) * cells).sum(2)
-        # (n, places, CROP) of either axis -> (n, places * CROP, CROP, 2): all crops in one grid.
-        across = (x[..., None] + self.steps)[:, :, None, :].expand(-1, -1, CROP, -1)
-        down = (y[..., None] + self.steps)[:, :, :, None].expand(-1, -1, -1, CROP)
-        grid = torch.stack((across, down), dim=4).flatten(1, 2)
-        cut = nn.functional.grid_sample(image, grid, align_corners=False, padding_mode="border")
-        crops = cut.unflatten(2, (PLACES, CROP)).transpose(1, 2).contiguous()
-        return crops, torch.stack((x, y), dim=2)
+        cells = heat.shape[-1]
+        chance = heat.flatten(2).softmax(2).unflatten(2, (cells, cells))
+        # Where the middle of each cell is on the grid of corners.
+        last = (SIDE - WINDOW) // STEP
+        at = (torch.arange(cells, device=image.device) + 0.5) * (last / cells)
+        corner = torch.stack(((chance.sum(2) * at).sum(2), (chance.sum(3) * at).sum(2)), dim=2)
+        corner = corner.round().clamp(0, last) * STEP
+        offsets = torch.arange(WINDOW, device=image.device)
+        columns, rows = (
+            corner[:, :, axis, None].to(torch.int64) + offsets for axis in range(2)
+        )  # (n, places, window) each
+        wide = image[:, None].expand(-1, PLACES, -1, -1, -1)
+        rows = rows[:, :, None, :, None].expand(-1, -1, 3, -1, SIDE)
+        columns = columns[:, :, None, None, :].expand(-1, -1, 3, WINDOW, -1)
+        cut = wide.gather(3, rows).gather(4, columns)
+        crops = nn.functional.interpolate(
+            cut.flatten(0, 1), scale_factor=ZOOM, mode="bilinear", align_corners=False
+        )
+        return crops.unflatten(0, (-1, PLACES)), corner
 
 
 def detector() -> nn.Module:

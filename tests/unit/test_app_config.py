@@ -244,3 +244,9 @@ def test_a_repository_tells_apps_from_models(tmp_path: Path) -> None:
             repository.app(name)
     with pytest.raises(ConfigError, match="model 'app': is an app"):
         repository.entry("app")
+
+
+def test_more_outputs_than_a_request_may_have() -> None:
+    more = "".join(f'[[output]]\nname = "o{i}"\nfrom = "last.best"\n' for i in range(63))
+    with pytest.raises(ConfigError, match="there are 65 outputs; at most 64"):
+        app(TEXT + more)

@@ -13,6 +13,7 @@ from glet.types.app import (
     MOST_PARTS,
     MOST_ROWS,
     MOST_STAGES,
+    MOST_TENSORS,
     AppSpec,
     AppStage,
     Source,
@@ -70,6 +71,8 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def _check_names(role: str, names: Sequence[str]) -> None:
     if not names:
         raise ValueError(f"there is no {role}: give at least one [[{role}]]")
+    if len(names) > MOST_TENSORS:
+        raise ValueError(f"there are {len(names)} {role}s; at most {MOST_TENSORS} are valid")
     for name in names:
         # A dot stands between a stage and its output.
         if _NAME.fullmatch(name) is None:

@@ -4,11 +4,12 @@ import msgspec
 
 from glet.types.model import Signature, TensorSpec
 
+MOST_TENSORS = 64
 MOST_STAGES = 32
 MOST_ROWS = 64
 MOST_PARTS = 256
 MOST_BYTES = 256 << 20
-"""Limits of one app: stages, rows of one stage, requests of all stages, bytes of all tensors of one
+"""Limits of one app: inputs and outputs (of any request), stages, rows of one stage, requests of all stages, bytes of all tensors of one
 request; the same as csrc/glet/net/app_graph.h."""
 
 
