@@ -14,7 +14,7 @@ constexpr double kLongestDeadlineMs = 24 * 3600 * 1e3;
 constexpr double kNanosPerMilli = 1e6;
 
 std::string format_ms(double value) {
-  std::string text = std::to_string(value);
+  std::string text = std::to_string(std::round(value * 1e3) / 1e3);
   text.erase(text.find_last_not_of('0') + 1);
   if (text.back() == '.') text.pop_back();
   return text;

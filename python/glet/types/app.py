@@ -9,8 +9,8 @@ MOST_STAGES = 32
 MOST_ROWS = 64
 MOST_PARTS = 256
 MOST_BYTES = 256 << 20
-"""Limits of one app: inputs and outputs, stages, rows of one stage, requests of all stages, bytes of
-all tensors of one request. All but the first are csrc/glet/net/app_graph.h's too."""
+"""Limits of one app: inputs and outputs, stages, rows of one stage, requests of all stages, bytes
+of all tensors of one request. All but the first are csrc/glet/net/app_graph.h's too."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
