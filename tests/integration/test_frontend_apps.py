@@ -109,7 +109,9 @@ STAGES = [
 ]
 
 
-def set_app(loop: Any, stages: Any = STAGES, outputs: Any = (2, 3), slo_ms: float = 2000.0) -> None:
+def set_app(
+    loop: Any, stages: Any = STAGES, outputs: Any = (2, 3), slo_ms: float = 60_000.0
+) -> None:
     loop.set_app("app", core.Signature(specs(INPUTS), specs(OUTPUTS)), slo_ms, stages, outputs)
 
 

@@ -41,7 +41,7 @@ EXAMPLE = """example:
     --sched-config resource/scheduler/sched-config.json \\
     --device-config resource/scheduler/device-config.json \\
     --mem-config resource/scheduler/mem-config.json
-  glet-schedule --app game=5 --app models/traffic/app.toml=2 --device cpu-2core=2
+  glet-schedule --app game=5 --device cpu-2core=2
   glet-schedule --generate scen1 --rate 100 --output tasks.csv
   glet-schedule --generate combinations:0,100,200,400:lenet1,resnet50,vgg16 --output cases
 """
