@@ -314,14 +314,16 @@ class AotiModel:
     def constants_bytes(self) -> int:
         """Memory of the weights; 0 where the model does not say."""
 
-class Slowdown:
-    """How many times longer than profiled stand-in devices take; may be set while they run."""
+class Emulation:
+    """How long a stand-in device takes for one model; may be set while it serves."""
 
     def __init__(self, factor: float = 1.0) -> None: ...
     @property
     def factor(self) -> float: ...
     @factor.setter
     def factor(self, factor: float) -> None: ...
+    def set_latency(self, latency: LatencyTable) -> None:
+        """From the next batch on: the gpulet has another share. Times the factor."""
 
 class Completion:
     """The one answer to a submitted request."""
@@ -446,9 +448,9 @@ class Engine:
         signature: Signature,
         max_batch: int,
         plan: ModelPlan,
-        slowdown: Slowdown | None = None,
+        emulation: Emulation | None = None,
     ) -> None:
-        """A stand-in that takes as long as `plan.latency` says, times the slowdown."""
+        """A stand-in that takes as long as `plan.latency` says, times the emulation's factor."""
 
     def load_null(
         self, gpulet: int, model: int, signature: Signature, max_batch: int, plan: ModelPlan

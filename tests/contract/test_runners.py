@@ -46,7 +46,7 @@ def case(request: pytest.FixtureRequest) -> Case:
         engine.load_null(gpulet, model, echo, MAX_BATCH, plan(batch))
 
     def load_profiled(engine: Any, gpulet: int, model: int, batch: int) -> None:
-        engine.load_profiled(gpulet, model, echo, MAX_BATCH, plan(batch), core.Slowdown(1.5))
+        engine.load_profiled(gpulet, model, echo, MAX_BATCH, plan(batch), core.Emulation(1.5))
 
     def load_python(engine: Any, gpulet: int, model: int, batch: int) -> None:
         engine.load_python(gpulet, model, lambda x: x, echo, MAX_BATCH, plan(batch))

@@ -168,12 +168,12 @@ TEST_CASE("the completion descriptor is readable exactly while something waits")
   CHECK(out[2].tag == 2);
 }
 
-TEST_CASE("a stand-in device takes its profile's time times the slowdown, never less") {
-  auto slowdown = std::make_shared<Slowdown>(1.0);
+TEST_CASE("a stand-in device takes its profile's time times its factor, never less") {
+  auto emulation = std::make_shared<Emulation>(1.0);
   ProfiledRunner runner(floats(2), 2,
                         profile::LatencyTable({{1, std::chrono::microseconds(100)},
                                                {2, std::chrono::microseconds(300)}}),
-                        slowdown);
+                        emulation);
   const auto took = [&](int n) {
     const Nanos start = now();
     runner.run(n);
@@ -181,8 +181,10 @@ TEST_CASE("a stand-in device takes its profile's time times the slowdown, never 
   };
   CHECK(took(1) >= std::chrono::microseconds(100));
   CHECK(took(2) >= std::chrono::microseconds(300));
-  slowdown->store(3.0);
+  emulation->set_factor(3.0);
   CHECK(took(2) >= std::chrono::microseconds(900));
+  emulation->set_latency(profile::LatencyTable({{2, std::chrono::microseconds(500)}}));
+  CHECK(took(1) >= std::chrono::microseconds(1500));
   CHECK_THROWS_AS(ProfiledRunner(floats(2), 3, profile::LatencyTable({{1, Nanos(1)}}), nullptr),
                   ArgumentError);
 }

@@ -122,10 +122,10 @@ void load_python(const PyEngine& self, GpuletId gpulet, ModelId model, py::objec
 }
 
 void load_profiled(const PyEngine& self, GpuletId gpulet, ModelId model, exec::Signature signature,
-                   int max_batch, batch::ModelPlan plan, std::shared_ptr<exec::Slowdown> slowdown) {
+                   int max_batch, batch::ModelPlan plan, std::shared_ptr<exec::Emulation> emulation) {
   load(self, gpulet, model,
        std::make_unique<exec::ProfiledRunner>(std::move(signature), max_batch, plan.latency,
-                                              std::move(slowdown)),
+                                              std::move(emulation)),
        plan);
 }
 
@@ -227,7 +227,7 @@ void bind_loading(py::class_<PyEngine>& engine) {
            py::arg("signature"), py::arg("max_batch"), py::arg("plan"))
       .def("load_profiled", &load_profiled, py::arg("gpulet"), py::arg("model"),
            py::arg("signature"), py::arg("max_batch"), py::arg("plan"),
-           py::arg("slowdown") = nullptr)
+           py::arg("emulation") = nullptr)
       .def("load_null", &load_null, py::arg("gpulet"), py::arg("model"), py::arg("signature"),
            py::arg("max_batch"), py::arg("plan"))
       .def("update", &update, py::arg("gpulet"), py::arg("model"), py::arg("plan"))

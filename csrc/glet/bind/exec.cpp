@@ -73,12 +73,11 @@ void bind_models(py::module_& m) {
       .def_property_readonly("path", &AotiModel::path)
       .def_property_readonly("runners", &AotiModel::runners)
       .def_property_readonly("constants_bytes", &AotiModel::constants_bytes);
-  py::class_<exec::Slowdown, std::shared_ptr<exec::Slowdown>>(
-      m, "Slowdown", "How many times longer than profiled stand-in devices take; may be set live.")
+  py::class_<exec::Emulation, std::shared_ptr<exec::Emulation>>(
+      m, "Emulation", "How long a stand-in device takes for one model; may be set while it serves.")
       .def(py::init<double>(), py::arg("factor") = 1.0)
-      .def_property(
-          "factor", [](const exec::Slowdown& self) { return self.load(); },
-          [](exec::Slowdown& self, double factor) { self.store(factor); });
+      .def_property("factor", &exec::Emulation::factor, &exec::Emulation::set_factor)
+      .def("set_latency", &exec::Emulation::set_latency, py::arg("latency"));
 }
 
 }  // namespace

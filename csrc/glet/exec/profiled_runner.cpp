@@ -3,6 +3,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "glet/error.h"
 #include "glet/exec/engine.h"
@@ -22,11 +23,22 @@ void wait_until(Nanos deadline) {
 
 }  // namespace
 
+std::shared_ptr<const profile::LatencyTable> Emulation::latency() const {
+  const std::lock_guard lock(mutex_);
+  return latency_;
+}
+
+void Emulation::set_latency(profile::LatencyTable latency) {
+  auto table = std::make_shared<const profile::LatencyTable>(std::move(latency));
+  const std::lock_guard lock(mutex_);
+  latency_.swap(table);
+}
+
 ProfiledRunner::ProfiledRunner(Signature signature, int max_batch, profile::LatencyTable latency,
-                               std::shared_ptr<const Slowdown> slowdown)
+                               std::shared_ptr<const Emulation> emulation)
     : echo_(std::move(signature), max_batch),
       latency_(std::move(latency)),
-      slowdown_(std::move(slowdown)) {
+      emulation_(std::move(emulation)) {
   if (max_batch > latency_.max_batch()) {
     throw ArgumentError("[ProfiledRunner] max_batch " + std::to_string(max_batch) +
                         " was not measured; the profile ends at " +
@@ -37,8 +49,10 @@ ProfiledRunner::ProfiledRunner(Signature signature, int max_batch, profile::Late
 std::shared_ptr<const OutputBatch> ProfiledRunner::run(int n) {
   const Nanos start = now();
   auto outputs = echo_.run(n);
-  const double factor = slowdown_ ? slowdown_->load(std::memory_order_relaxed) : 1.0;
-  const auto took = static_cast<double>(latency_.at(n).count()) * factor;
+  const double factor = emulation_ ? emulation_->factor() : 1.0;
+  const auto latest = emulation_ ? emulation_->latency() : nullptr;
+  const Nanos alone = latest ? latest->at(n) : latency_.at(n);
+  const auto took = static_cast<double>(alone.count()) * factor;
   wait_until(start + Nanos(static_cast<Nanos::rep>(took)));
   return outputs;
 }

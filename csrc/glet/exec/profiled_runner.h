@@ -2,23 +2,39 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 
 #include "glet/exec/null_runner.h"
 #include "glet/profile/latency_table.h"
 
 namespace glet::exec {
 
-// How many times longer than its profile a stand-in device takes: interference by its neighbours.
-// May be set from any thread, also while a batch runs; the next batch sees it.
-using Slowdown = std::atomic<double>;
+// What a stand-in device does for one model. May be set from any thread, also while a batch runs;
+// the next batch sees it.
+class Emulation {
+ public:
+  explicit Emulation(double factor = 1.0) : factor_(factor) {}
 
-// Stands in for a device: run(n) returns latency(n) times the slowdown after it was called, with
-// the outputs of a NullRunner.
+  // How many times longer than its profile it takes: interference by its neighbours.
+  double factor() const { return factor_.load(std::memory_order_relaxed); }
+  void set_factor(double factor) { factor_.store(factor, std::memory_order_relaxed); }
+  // From now on it takes this long: the gpulet has another share. Null: as long as when loaded.
+  std::shared_ptr<const profile::LatencyTable> latency() const;
+  void set_latency(profile::LatencyTable latency);
+
+ private:
+  std::atomic<double> factor_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const profile::LatencyTable> latency_;
+};
+
+// Stands in for a device: run(n) returns latency(n) times the emulation's factor after it was
+// called, with the outputs of a NullRunner.
 class ProfiledRunner : public Runner {
  public:
   // Throws ArgumentError when `max_batch` is not in 1..latency.max_batch().
   ProfiledRunner(Signature signature, int max_batch, profile::LatencyTable latency,
-                 std::shared_ptr<const Slowdown> slowdown);
+                 std::shared_ptr<const Emulation> emulation);
 
   std::string_view kind() const override { return "profiled"; }
   const Signature& signature() const override { return echo_.signature(); }
@@ -29,7 +45,7 @@ class ProfiledRunner : public Runner {
  private:
   NullRunner echo_;
   profile::LatencyTable latency_;
-  std::shared_ptr<const Slowdown> slowdown_;
+  std::shared_ptr<const Emulation> emulation_;
 };
 
 }  // namespace glet::exec
