@@ -416,6 +416,19 @@ class Engine:
         Raises ArgumentError when the id is taken, DeviceError when the cores cannot be had.
         """
 
+    def resize_gpulet(
+        self,
+        gpulet: int,
+        kind: Literal["cpu", "profiled"] = "cpu",
+        share_pct: int = 100,
+        cores: Sequence[int] = (),
+    ) -> PartitionReport:
+        """Moves a gpulet into another share between two batches; nothing that waits is lost.
+
+        Raises ArgumentError when the kind is not the one it was added with, DeviceError when the
+        cores cannot be had; it then is as before.
+        """
+
     def remove_gpulet(self, gpulet: int, drain_until_ns: int = 0) -> None:
         """Lets what is queued finish until then; the rest is answered unavailable."""
 

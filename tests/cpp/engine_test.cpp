@@ -1,10 +1,12 @@
 #include "glet/exec/engine.h"
 
 #include <doctest/doctest.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -21,6 +23,18 @@ const PartitionSpec kAnywhere{.kind = PartitionSpec::Kind::kProfiled, .cores = {
 
 std::unique_ptr<Runner> echo(int max_batch) {
   return std::make_unique<NullRunner>(floats(2), max_batch);
+}
+
+// Of the calling thread.
+std::vector<int> thread_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  ::sched_getaffinity(0, sizeof set, &set);
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
 }
 
 }  // namespace
@@ -169,6 +183,97 @@ TEST_CASE("a new plan applies to what waits and loses nothing") {
   updated.notify_all();
   CHECK(collect(engine, 9).size() == 9);
   CHECK(std::all_of(sizes.begin(), sizes.end(), [](int n) { return n <= 4; }));
+}
+
+TEST_CASE("a gpulet is resized between two batches, and what waits is served") {
+  const auto cores = usable_cores();
+  Engine engine;
+  CHECK(engine.add_gpulet(1, {.cores = {cores.front()}}).cores == std::vector{cores.front()});
+  engine.add_gpulet(2, {.cores = {cores.front()}});
+  std::vector<std::vector<int>> seen;  // the cores of each batch's start and end
+  std::atomic<int> started = 0;
+  std::atomic<bool> go_on = false;
+  engine.load(1, 5,
+              std::make_unique<ScriptedRunner>(4,
+                                               [&](int) {
+                                                 seen.push_back(thread_cores());
+                                                 ++started;
+                                                 started.notify_all();
+                                                 go_on.wait(false);
+                                                 seen.push_back(thread_cores());
+                                               }),
+              plan(4));
+  engine.load(2, 5, echo(4), plan(4));
+  submit_one(engine, request(0, 1, 5));
+  started.wait(0);
+  std::vector<Submission> burst;
+  for (std::uint64_t tag = 1; tag <= 8; ++tag) burst.push_back(request(tag, 1, 5));
+  engine.submit(burst);
+  PartitionReport report;
+  std::thread resizing([&] { report = engine.resize(1, {.cores = {cores.back()}}); });
+  // The neighbour serves while this one waits for its batch.
+  submit_one(engine, request(100, 2, 5));
+  CHECK(collect(engine, 1).at(0).tag == 100);
+  go_on = true;
+  go_on.notify_all();
+  resizing.join();
+  CHECK(collect(engine, 9).size() == 9);
+  CHECK(report.cores == std::vector{cores.back()});
+  CHECK(engine.partition(1).cores == std::vector{cores.back()});
+  CHECK(engine.partition(2).cores == std::vector{cores.front()});
+  for (std::size_t i = 0; i < seen.size(); i += 2) CHECK(seen[i] == seen[i + 1]);
+  CHECK(engine.stats().at(0).ok == 9);
+}
+
+TEST_CASE("a share that cannot be had leaves the gpulet as it was") {
+  const int core = usable_cores().front();
+  Engine engine;
+  engine.add_gpulet(1, {.cores = {core}});
+  engine.load(1, 5, echo(4), plan(4));
+  CHECK_THROWS_WITH_AS(engine.resize(1, {.cores = {}}),
+                       "[Partition] a cpu gpulet needs at least one core; got none", DeviceError);
+  CHECK_THROWS_AS(engine.resize(1, {.cores = {core, 100'000}}), DeviceError);
+  CHECK_THROWS_WITH_AS(
+      engine.resize(1, kAnywhere),
+      "[Engine.resize] gpulet 1 is of kind cpu and cannot become profiled; remove it and add "
+      "another",
+      ArgumentError);
+  CHECK_THROWS_AS(engine.resize(2, {.cores = {core}}), ArgumentError);
+  CHECK(engine.partition(1).cores == std::vector{core});
+  submit_one(engine, request(1, 1, 5));
+  CHECK(collect(engine, 1).at(0).outcome == Outcome::kOk);
+  engine.add_gpulet(3, kAnywhere);
+  CHECK(engine.resize(3, {.kind = PartitionSpec::Kind::kProfiled, .share_pct = 7, .cores = {}})
+            .cores == usable_cores());
+}
+
+TEST_CASE("nothing is lost while gpulets are resized and measured under load") {
+  const auto cores = usable_cores();
+  Engine engine;
+  engine.add_gpulet(1, {.cores = {cores.front()}});
+  engine.load(1, 5, echo(8), plan(8));
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> askers;
+  for (int asker = 0; asker < 2; ++asker) {
+    askers.emplace_back([&, asker] {
+      for (std::size_t i = 0; !stop || i < 20; ++i) {
+        const int core = cores[(i + static_cast<std::size_t>(asker)) % cores.size()];
+        engine.resize(1, {.cores = {core}});
+        engine.measure(1, 5, 8, 2);
+        engine.partition(1);
+      }
+    });
+  }
+  constexpr std::uint64_t kRequests = 2000;
+  for (std::uint64_t tag = 0; tag < kRequests; ++tag) submit_one(engine, request(tag, 1, 5));
+  std::set<std::uint64_t> answered;
+  for (const auto& done : collect(engine, kRequests)) {
+    CHECK((done.outcome == Outcome::kOk || done.outcome == Outcome::kFull));
+    answered.insert(done.tag);
+  }
+  stop = true;
+  for (auto& asker : askers) asker.join();
+  CHECK(answered.size() == kRequests);
 }
 
 TEST_CASE("draining refuses what comes later and finishes what came before") {

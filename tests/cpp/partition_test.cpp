@@ -34,7 +34,7 @@ TEST_CASE("a thread enters its cores and nothing else") {
   REQUIRE_FALSE(usable.empty());
   PartitionReport report;
   std::thread([&] {
-    report = enter_partition({.share_pct = 50, .cores = {usable.back()}});
+    report = make_partition({.share_pct = 50, .cores = {usable.back()}})->enter(false);
   }).join();
   CHECK(report.cores == std::vector<int>{usable.back()});
   CHECK(report.intra_op_threads == 1);
@@ -42,12 +42,14 @@ TEST_CASE("a thread enters its cores and nothing else") {
 }
 
 TEST_CASE("a stand-in device leaves the thread where it is") {
-  const auto report = enter_partition({.kind = PartitionSpec::Kind::kProfiled, .cores = {}});
+  const auto report =
+      make_partition({.kind = PartitionSpec::Kind::kProfiled, .cores = {}})->enter(false);
   CHECK(report.cores == usable_cores());
 }
 
 TEST_CASE("cores that are not there are refused") {
-  CHECK_THROWS_AS(enter_partition({.cores = {}}), DeviceError);
-  CHECK_THROWS_AS(enter_partition({.cores = {100'000}}), DeviceError);
-  CHECK_THROWS_AS(enter_partition({.cores = {-1}}), DeviceError);
+  for (const int core : {100'000, -1}) {
+    CHECK_THROWS_AS(make_partition({.cores = {core}})->enter(false), DeviceError);
+  }
+  CHECK_THROWS_AS(make_partition({.cores = {}})->enter(false), DeviceError);
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glet.errors import ConfigError, DeviceError
+from glet.errors import ArgumentError, ConfigError, DeviceError
 from glet.native import core
 
 FAR_NS = 60_000_000_000
@@ -101,3 +101,27 @@ def test_halves_use_their_own_cores_only(libtorch: str, compiled_mlp: Any) -> No
             masks.append(os.sched_getaffinity(thread))
     assert masks == [set(half) for half in halves]
     assert masks[0].isdisjoint(masks[1])
+
+
+@needs_two_cores
+def test_a_resized_gpulet_takes_its_intra_op_threads_along(
+    libtorch: str, compiled_mlp: Any
+) -> None:
+    core.load_torch(libtorch)
+    with core.Engine() as engine:
+        engine.add_gpulet(41, "cpu", 100, CORES[:2])
+        run_mlp(engine, 41, compiled_mlp)
+        assert len(threads_named("glet-g41")) == 2
+        report = engine.resize_gpulet(41, "cpu", 50, CORES[1:2])
+        assert (report.cores, report.intra_op_threads) == (CORES[1:2], 1)
+        engine.measure(41, 5, 1, 2)
+        report = engine.resize_gpulet(41, "cpu", 100, CORES[:2])
+        assert (report.cores, report.intra_op_threads) == (CORES[:2], 2)
+        engine.measure(41, 5, 1, 2)
+        masks = [os.sched_getaffinity(thread) for thread in threads_named("glet-g41")]
+        assert masks == [set(CORES[:2])] * 2
+        with pytest.raises(DeviceError, match="core 99999 is not there"):
+            engine.resize_gpulet(41, "cpu", 100, [99999])
+        assert engine.partition(41).cores == CORES[:2]
+        with pytest.raises(ArgumentError, match="of kind cpu and cannot become profiled"):
+            engine.resize_gpulet(41, "profiled", 100)

@@ -77,14 +77,27 @@ class PyEngine {
   std::shared_ptr<exec::Engine> engine_;
 };
 
-exec::PartitionReport add_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
-                                 int share_pct, std::vector<int> cores) {
+exec::PartitionSpec spec_of(const std::string& kind, int share_pct, std::vector<int> cores) {
   exec::PartitionSpec spec{.share_pct = share_pct, .cores = std::move(cores)};
   if (kind == "profiled") {
     spec.kind = exec::PartitionSpec::Kind::kProfiled;
   } else if (kind != "cpu") {
-    throw ArgumentError("[Engine.add_gpulet] kind '" + kind + "'; valid: cpu, profiled");
+    throw ArgumentError("[Engine] kind '" + kind + "'; valid: cpu, profiled");
   }
+  return spec;
+}
+
+exec::PartitionReport resize_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
+                                    int share_pct, std::vector<int> cores) {
+  const auto spec = spec_of(kind, share_pct, std::move(cores));
+  const auto engine = self.get();
+  const py::gil_scoped_release nogil;
+  return engine->resize(gpulet, spec);
+}
+
+exec::PartitionReport add_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
+                                 int share_pct, std::vector<int> cores) {
+  const auto spec = spec_of(kind, share_pct, std::move(cores));
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
   return engine->add_gpulet(gpulet, spec);
@@ -244,6 +257,8 @@ void bind_engine(py::module_& m) {
   py::class_<PyEngine> engine(m, "Engine", "The gpulets of this process.");
   engine.def(py::init<>())
       .def("add_gpulet", &add_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
+           py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{})
+      .def("resize_gpulet", &resize_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
            py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{})
       .def("remove_gpulet", &remove_gpulet, py::arg("gpulet"), py::arg("drain_until_ns") = 0)
       .def("partition", &partition, py::arg("gpulet"))

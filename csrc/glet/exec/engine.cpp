@@ -95,6 +95,10 @@ void Engine::remove_gpulet(GpuletId gpulet, Nanos drain_until) {
   worker->stop(drain_until);
 }
 
+PartitionReport Engine::resize(GpuletId gpulet, const PartitionSpec& spec) {
+  return impl_->worker(gpulet, "resize")->resize(spec);
+}
+
 PartitionReport Engine::partition(GpuletId gpulet) const {
   return impl_->worker(gpulet, "partition")->partition();
 }

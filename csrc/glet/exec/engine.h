@@ -30,6 +30,12 @@ class Engine {
   // is left completes as kUnavailable.
   void remove_gpulet(GpuletId gpulet, Nanos drain_until);
 
+  // Moves the gpulet into another share of the same kind, between two batches: nothing that waits
+  // is lost, and no other gpulet is disturbed. What takes long, happens before the gpulet stops
+  // for it. Throws ArgumentError when there is no such gpulet or the kind is another, DeviceError
+  // when the share cannot be had; the gpulet then is as before.
+  PartitionReport resize(GpuletId gpulet, const PartitionSpec& spec);
+
   // What the gpulet's thread has now, asked of the thread itself between batches: the intra-op
   // count follows libraries that were loaded after add_gpulet().
   PartitionReport partition(GpuletId gpulet) const;

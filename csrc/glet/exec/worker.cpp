@@ -40,13 +40,13 @@ std::string misfit(const Payload* payload, const Signature& signature,
 }  // namespace
 
 Worker::Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& completions)
-    : gpulet_(gpulet), completions_(completions) {
-  if (spec.kind == PartitionSpec::Kind::kCpu) {
-    intra_op_threads_ = static_cast<int>(spec.cores.size());
-  }
+    : gpulet_(gpulet),
+      kind_(spec.kind),
+      completions_(completions),
+      partition_(make_partition(spec)) {
   std::promise<void> entered;
   auto ready = entered.get_future();
-  thread_ = std::thread([this, spec, &entered] { main(spec, entered); });
+  thread_ = std::thread([this, &entered] { main(entered); });
   try {
     ready.get();
   } catch (...) {
@@ -64,6 +64,26 @@ PartitionReport Worker::partition() {
   }
   wake_.notify_one();
   return answer.get();
+}
+
+PartitionReport Worker::resize(const PartitionSpec& spec) {
+  if (spec.kind != kind_) {
+    throw ArgumentError("[Engine.resize] gpulet " + std::to_string(gpulet_) + " is of kind " +
+                        std::string(kind_name(kind_)) + " and cannot become " +
+                        std::string(kind_name(spec.kind)) + "; remove it and add another");
+  }
+  const auto resize = std::make_shared<Resize>();
+  resize->other = make_partition(spec);
+  auto result = resize->result.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_) throw ArgumentError("[Engine.resize] the gpulet is being removed");
+    resizes_.push_back(resize);
+  }
+  wake_.notify_one();
+  auto report = result.get();
+  resize->other.reset();  // here, where it may take long, and not on the gpulet's thread
+  return report;
 }
 
 void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPlan plan) {

@@ -39,6 +39,7 @@ class Worker {
 
   // See Engine's methods of the same names.
   PartitionReport partition();
+  PartitionReport resize(const PartitionSpec& spec);
   void load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPlan plan);
   void update(ModelId model, batch::ModelPlan plan);
   void unload(ModelId model, Nanos drain_until);
@@ -68,6 +69,10 @@ class Worker {
     Nanos arrival{0};
     std::unique_ptr<Payload> payload;
   };
+  struct Resize {
+    std::unique_ptr<Partition> other;  // the new one; once entered, the old one
+    std::promise<PartitionReport> result;
+  };
   struct Measurement {
     ModelId model;
     int batch;
@@ -86,10 +91,12 @@ class Worker {
   Model& require(ModelId model, const char* method);
 
   // The thread's side. What takes a Lock holds it on entry and on return, not in between.
-  void main(const PartitionSpec& spec, std::promise<void>& entered);
+  void main(std::promise<void>& entered);
   void loop();
   void answer_questions();
+  bool asked() const;
   void abandon_questions();
+  void resize_once(Lock& lock);
   void give_up_late(Nanos at);
   void measure_once(Lock& lock);
   void run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed);
@@ -100,6 +107,7 @@ class Worker {
   void sleep_until(Lock& lock, Nanos wake_at);
 
   const GpuletId gpulet_;
+  const PartitionSpec::Kind kind_;
   CompletionQueue& completions_;
 
   mutable std::mutex mutex_;
@@ -112,6 +120,7 @@ class Worker {
   std::vector<std::uint64_t> free_slots_;
   std::deque<Measurement> measurements_;
   std::deque<std::promise<PartitionReport>> questions_;
+  std::deque<std::shared_ptr<Resize>> resizes_;
   Model* running_ = nullptr;
   Nanos running_since_{0};
   Nanos busy_until_{0};
@@ -124,8 +133,8 @@ class Worker {
   bool stop_ = false;
 
   // The worker's own.
+  std::unique_ptr<Partition> partition_;
   PartitionReport report_;
-  int intra_op_threads_ = 0;  // to have; 0 leaves them alone
   std::vector<batch::LateRequest> late_;
   std::vector<batch::Request> taken_;
   std::vector<Pending> batch_;

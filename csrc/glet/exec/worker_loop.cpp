@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "glet/error.h"
-#include "glet/exec/partition/intra_op.h"
 #include "glet/exec/worker.h"
 
 // The thread's side of a worker; worker.cpp is the callers'.
@@ -19,13 +18,13 @@ constexpr Nanos kLookOn = std::chrono::microseconds(20);
 
 }  // namespace
 
-void Worker::main(const PartitionSpec& spec, std::promise<void>& entered) {
+void Worker::main(std::promise<void>& entered) {
   ::pthread_setname_np(::pthread_self(),
                        ("glet-g" + std::to_string(gpulet_)).substr(0, 15).c_str());
   // Timed waits of a thread end up to 50 us late by default; decisions here are finer than that.
   ::prctl(PR_SET_TIMERSLACK, 1);
   try {
-    report_ = enter_partition(spec);
+    report_ = partition_->enter(false);
   } catch (...) {
     entered.set_exception(std::current_exception());
     return;
@@ -38,6 +37,7 @@ void Worker::loop() {
   Lock lock(mutex_);
   while (!stop_) {
     answer_questions();
+    if (!resizes_.empty()) resize_once(lock);
     if (!measurements_.empty()) measure_once(lock);
     const Nanos at = now();
     give_up_late(at);
@@ -46,7 +46,7 @@ void Worker::loop() {
       run_batch(lock, decision, at);
     } else if (!done_.empty()) {
       finish(lock);
-    } else if (measurements_.empty()) {
+    } else if (!asked()) {
       if (!std::exchange(looked_, true)) {
         look_on(lock, decision.wake_at);
       } else {
@@ -58,11 +58,15 @@ void Worker::loop() {
 }
 
 void Worker::answer_questions() {
-  if (std::exchange(refresh_threads_, false) && intra_op_threads_ > 0) {
-    report_.intra_op_threads = set_intra_op_threads(intra_op_threads_);
-  }
+  if (std::exchange(refresh_threads_, false)) partition_->refresh(report_);
   for (auto& question : questions_) question.set_value(report_);
   questions_.clear();
+}
+
+// Whether there is anything to do but batches. What was asked while the lock was open has woken
+// nobody.
+bool Worker::asked() const {
+  return refresh_threads_ || !questions_.empty() || !resizes_.empty() || !measurements_.empty();
 }
 
 void Worker::abandon_questions() {
@@ -71,8 +75,34 @@ void Worker::abandon_questions() {
   for (auto& measurement : measurements_) {
     measurement.result.set_exception(std::make_exception_ptr(gone));
   }
+  for (auto& resize : resizes_) resize->result.set_exception(std::make_exception_ptr(gone));
   questions_.clear();
   measurements_.clear();
+  resizes_.clear();
+}
+
+void Worker::resize_once(Lock& lock) {
+  const auto resize = std::move(resizes_.front());
+  resizes_.pop_front();
+  lock.unlock();
+  std::exception_ptr failure;
+  try {
+    report_ = resize->other->enter(true);
+    partition_.swap(resize->other);
+  } catch (...) {
+    failure = std::current_exception();
+    try {
+      report_ = partition_->enter(true);
+    } catch (const DeviceError&) {
+      // It was possible a moment ago: what the thread is in now is the least that can be said.
+    }
+  }
+  lock.lock();
+  if (failure != nullptr) {
+    resize->result.set_exception(failure);
+  } else {
+    resize->result.set_value(report_);
+  }
 }
 
 void Worker::give_up_late(Nanos at) {

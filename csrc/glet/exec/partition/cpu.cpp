@@ -6,9 +6,11 @@
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <utility>
 
 #include "glet/error.h"
 #include "glet/exec/partition/intra_op.h"
+#include "glet/exec/partition/kinds.h"
 #include "glet/exec/partition/partition.h"
 
 namespace glet::exec {
@@ -20,6 +22,7 @@ class CoreSet {
   explicit CoreSet(int cores) : bytes_(CPU_ALLOC_SIZE(cores)), set_(CPU_ALLOC(cores)) {
     CPU_ZERO_S(bytes_, set_.get());
   }
+  void add(int core) { CPU_SET_S(static_cast<std::size_t>(core), bytes_, set_.get()); }
   std::size_t bytes() const { return bytes_; }
   cpu_set_t* get() { return set_.get(); }
 
@@ -57,24 +60,56 @@ std::string list(const std::vector<int>& cores) {
 
 void bind_to(const std::vector<int>& cores) {
   if (cores.empty()) {
-    throw DeviceError("[enter_partition] a cpu gpulet needs at least one core; got none");
+    throw DeviceError("[Partition] a cpu gpulet needs at least one core; got none");
   }
   const auto usable = usable_cores();
   for (const int core : cores) {
     if (std::find(usable.begin(), usable.end(), core) == usable.end()) {
-      throw DeviceError("[enter_partition] core " + std::to_string(core) +
+      throw DeviceError("[Partition] core " + std::to_string(core) +
                         " is not there; this process may use " + list(usable));
     }
   }
   CoreSet set(usable.back() + 1);
-  for (const int core : cores) {
-    CPU_SET_S(static_cast<std::size_t>(core), set.bytes(), set.get());
-  }
+  for (const int core : cores) set.add(core);
   if (::sched_setaffinity(0, set.bytes(), set.get()) != 0) {
-    throw DeviceError("[enter_partition] cannot bind to cores " + list(cores) + ": " +
+    throw DeviceError("[Partition] cannot bind to cores " + list(cores) + ": " +
                       std::strerror(errno) + "; this process may use " + list(usable));
   }
 }
+
+// Threads inherit the cores of whoever makes them and keep them: those of an intra-op pool that is
+// there already have to be moved one by one.
+void bind_this_thread(void* cores) {
+  const auto& own = *static_cast<const std::vector<int>*>(cores);
+  CoreSet set(*std::max_element(own.begin(), own.end()) + 1);
+  for (const int core : own) set.add(core);
+  ::sched_setaffinity(0, set.bytes(), set.get());
+}
+
+class CpuPartition : public Partition {
+ public:
+  explicit CpuPartition(std::vector<int> cores) : cores_(std::move(cores)) {}
+
+  PartitionReport enter(bool again) override {
+    PartitionReport report;
+    bind_to(cores_);
+    refresh(report);
+    if (again) run_on_intra_op_threads(bind_this_thread, &cores_);
+    report.cores = affinity_of(0);
+    return report;
+  }
+  void refresh(PartitionReport& report) override {
+    report.intra_op_threads = set_intra_op_threads(static_cast<int>(cores_.size()));
+  }
+
+ private:
+  std::vector<int> cores_;
+};
+
+class ProfiledPartition : public Partition {
+ public:
+  PartitionReport enter(bool) override { return {.cores = affinity_of(0)}; }
+};
 
 }  // namespace
 
@@ -107,14 +142,12 @@ std::vector<std::vector<int>> assign_cores(const std::vector<int>& cores,
   return assigned;
 }
 
-PartitionReport enter_partition(const PartitionSpec& spec) {
-  PartitionReport report;
-  if (spec.kind == PartitionSpec::Kind::kCpu) {
-    bind_to(spec.cores);
-    report.intra_op_threads = set_intra_op_threads(static_cast<int>(spec.cores.size()));
-  }
-  report.cores = affinity_of(0);
-  return report;
+std::unique_ptr<Partition> make_cpu_partition(const std::vector<int>& cores) {
+  return std::make_unique<CpuPartition>(cores);
+}
+
+std::unique_ptr<Partition> make_profiled_partition() {
+  return std::make_unique<ProfiledPartition>();
 }
 
 }  // namespace glet::exec

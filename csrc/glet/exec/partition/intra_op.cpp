@@ -53,4 +53,14 @@ int set_intra_op_threads(int threads) {
   return omp_get();
 }
 
+void run_on_intra_op_threads(void (*function)(void*), void* data) {
+  const Loaded torch("libtorch_cpu.so");
+  const Loaded gomp("libgomp.so.1");
+  // What a compiler makes of "#pragma omp parallel"; the other OpenMP libraries offer it too. 0
+  // threads: as many as are set for this thread.
+  using Parallel = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
+  void* const omp = torch.get() != nullptr ? torch.get() : gomp.get();
+  if (const auto parallel = find<Parallel>(omp, "GOMP_parallel")) parallel(function, data, 0, 0);
+}
+
 }  // namespace glet::exec

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace glet::exec {
@@ -12,6 +14,9 @@ struct PartitionSpec {
   int share_pct = 100;
   std::vector<int> cores;  // kCpu: the cores this gpulet owns; its intra-op pool is as large
 };
+
+// "cpu", "profiled"
+std::string_view kind_name(PartitionSpec::Kind kind);
 
 // What the worker thread really got, for reports and tests.
 struct PartitionReport {
@@ -28,7 +33,21 @@ std::vector<std::vector<int>> assign_cores(const std::vector<int>& cores,
 // Cores this process may use.
 std::vector<int> usable_cores();
 
-// Binds the calling thread to the partition and sets its intra-op thread count. Throws DeviceError.
-PartitionReport enter_partition(const PartitionSpec& spec);
+// A gpulet's share of its device. It is made on any thread, which may take long, and entered on the
+// gpulet's, which should not.
+class Partition {
+ public:
+  virtual ~Partition() = default;
+
+  // Binds the calling thread. `again`: it was inside another partition before, and the intra-op
+  // threads that it made meanwhile come along. Throws DeviceError; who was inside another one then
+  // enters that again.
+  virtual PartitionReport enter(bool again) = 0;
+  // On the thread that is inside: follows libraries that were loaded since.
+  virtual void refresh(PartitionReport&) {}
+};
+
+// Throws DeviceError when the device has no such share.
+std::unique_ptr<Partition> make_partition(const PartitionSpec& spec);
 
 }  // namespace glet::exec
