@@ -135,7 +135,8 @@ void load_python(const PyEngine& self, GpuletId gpulet, ModelId model, py::objec
 }
 
 void load_profiled(const PyEngine& self, GpuletId gpulet, ModelId model, exec::Signature signature,
-                   int max_batch, batch::ModelPlan plan, std::shared_ptr<exec::Emulation> emulation) {
+                   int max_batch, batch::ModelPlan plan,
+                   std::shared_ptr<exec::Emulation> emulation) {
   load(self, gpulet, model,
        std::make_unique<exec::ProfiledRunner>(std::move(signature), max_batch, plan.latency,
                                               std::move(emulation)),
