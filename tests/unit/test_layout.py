@@ -39,10 +39,20 @@ def test_models_stay_where_they_are_when_lines_change_places() -> None:
     assert [(p.number, p.cores) for p in swapped] == [(1, (5, 7)), (0, (2, 3))]
 
 
-def test_a_new_share_is_a_new_gpulet() -> None:
+def test_a_gpulet_of_another_share_keeps_number_and_cores() -> None:
     first = arrange((), [gpulet(50, "a"), gpulet(50, "b", dedup=1)], CPU, 0)
-    second = arrange(first, [gpulet(25, "a"), gpulet(50, "b")], CPU, 2)
-    assert [(p.number, p.cores) for p in second] == [(2, (2,)), (1, (5, 7))]
+    smaller = arrange(first, [gpulet(25, "a"), gpulet(50, "b")], CPU, 2)
+    assert [(p.number, p.cores) for p in smaller] == [(0, (2,)), (1, (5, 7))]
+    larger = arrange(smaller, [gpulet(50, "b"), gpulet(50, "a", dedup=1)], CPU, 2)
+    assert [(p.number, p.cores) for p in larger] == [(1, (5, 7)), (0, (2, 3))]
+    assert [p.given_pct for p in larger] == [50.0, 50.0]
+
+
+def test_what_is_too_small_comes_back_when_it_is_not() -> None:
+    first = arrange((), [gpulet(50, "a"), gpulet(20, "b")], CPU, 0)
+    second = arrange(first, [gpulet(50, "a"), gpulet(25, "b")], CPU, 2)
+    assert [bool(p.error) for p in (*first, *second)] == [False, True, False, False]
+    assert second[1].number == 2
 
 
 def test_emulated_devices_give_every_share_exactly() -> None:

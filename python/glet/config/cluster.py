@@ -94,6 +94,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     evenly. `isolation` is one executor per device or one per gpulet. `margin_ms` is kept free
     between the end of a batch and a deadline, for the way back. A batch that runs longer than
     `hang_s` (and many times longer than its model's longest) has hung: its executor is ended.
+    Nor does one go on that had no gpulet for `release_after_s`; it starts again with the next.
     """
 
     listen: str = "tcp://127.0.0.1:5555"
@@ -106,6 +107,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
     drain_s: Positive = 10.0
     hang_s: Positive = 10.0
+    release_after_s: Annotated[float, Meta(ge=0.0)] = 30.0
     run_dir: str = ""
     cache: str = ""
     backend: tuple[BackendConfig, ...] = (BackendConfig(),)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from glet.plan.match import match
 from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan, ModelShare
 
@@ -27,64 +28,57 @@ def arrange(
 ) -> tuple[PlacedGpulet, ...]:
     """The wanted gpulets, in order. New ones are numbered from `next_number`.
 
-    A wanted gpulet takes over a current one of its share, the one with the most models in common,
-    and with it number and cores; so an unchanged plan changes nothing.
+    A wanted gpulet takes over a current one with its number (`plan.match`: most models in common,
+    then the least change of share) and is resized where the share is another; so an unchanged plan
+    changes nothing. A gpulet that becomes smaller keeps some of its cores, one that grows all.
     """
-    kept = _match(current, wanted)
-    taken = {core for gpulet in kept.values() for core in gpulet.cores}
-    free = [core for core in device.cores if core not in taken]
+    usable = [gpulet for gpulet in current if not gpulet.error]
+    kept = {index: usable[now] for index, now in match(usable, wanted).items()}
     placed = []
     for index, plan in enumerate(wanted):
-        if index in kept:
-            placed.append(msgspec.structs.replace(kept[index], models=plan.models))
-            continue
-        gpulet = PlacedGpulet(
-            number=next_number,
-            share_pct=plan.share_pct,
-            given_pct=float(plan.share_pct),
-            models=plan.models,
-        )
-        next_number += 1
-        if device.kind == "cpu":
-            gpulet = _with_cores(gpulet, free, device)
-            free = free[len(gpulet.cores) :]
-        placed.append(gpulet)
-    return tuple(placed)
+        before = kept.get(index)
+        if before is None:
+            before = PlacedGpulet(number=next_number, share_pct=plan.share_pct)
+            next_number += 1
+        placed.append(_planned(before, plan))
+    return _with_cores(placed, device) if device.kind == "cpu" else tuple(placed)
 
 
-def _with_cores(gpulet: PlacedGpulet, free: Sequence[int], device: DeviceInfo) -> PlacedGpulet:
-    total = len(device.cores)
-    count = gpulet.share_pct * total // 100
-    if count < 1:
-        smallest_pct = -(-100 // total) if total else 100
-        return msgspec.structs.replace(
-            gpulet,
-            given_pct=0.0,
-            error=f"gpulet {gpulet.share_pct} % of {device.name}: is less than one of its "
-            f"{total} core{'s' * (total != 1)}; the smallest share that works is {smallest_pct} %",
-        )
+def _planned(before: PlacedGpulet, plan: GpuletPlan) -> PlacedGpulet:
     return msgspec.structs.replace(
-        gpulet, cores=tuple(free[:count]), given_pct=100.0 * count / total
+        before, share_pct=plan.share_pct, given_pct=float(plan.share_pct), models=plan.models
     )
 
 
-def _match(
-    current: Sequence[PlacedGpulet], wanted: Sequence[GpuletPlan]
-) -> dict[int, PlacedGpulet]:
-    """Index of a wanted gpulet -> the current one it takes over."""
-    pairs = sorted(
-        (-_common(gpulet, plan), index, gpulet.number)
-        for index, plan in enumerate(wanted)
-        for gpulet in current
-        if gpulet.share_pct == plan.share_pct and not gpulet.error
+def _with_cores(placed: Sequence[PlacedGpulet], device: DeviceInfo) -> tuple[PlacedGpulet, ...]:
+    """The same on whole cores: each keeps what it can of its own, then takes what is free."""
+    total = len(device.cores)
+    counts = [gpulet.share_pct * total // 100 for gpulet in placed]
+    own = [gpulet.cores[:count] for gpulet, count in zip(placed, counts, strict=True)]
+    taken = {core for cores in own for core in cores}
+    free = [core for core in device.cores if core not in taken]
+    made = []
+    for gpulet, count, cores in zip(placed, counts, own, strict=True):
+        if count < 1:
+            made.append(_too_small(gpulet, device))
+            continue
+        missing = count - len(cores)
+        made.append(
+            msgspec.structs.replace(
+                gpulet, cores=(*cores, *free[:missing]), given_pct=100.0 * count / total
+            )
+        )
+        free = free[missing:]
+    return tuple(made)
+
+
+def _too_small(gpulet: PlacedGpulet, device: DeviceInfo) -> PlacedGpulet:
+    total = len(device.cores)
+    smallest_pct = -(-100 // total) if total else 100
+    return msgspec.structs.replace(
+        gpulet,
+        cores=(),
+        given_pct=0.0,
+        error=f"gpulet {gpulet.share_pct} % of {device.name}: is less than one of its "
+        f"{total} core{'s' * (total != 1)}; the smallest share that works is {smallest_pct} %",
     )
-    by_number = {gpulet.number: gpulet for gpulet in current}
-    kept: dict[int, PlacedGpulet] = {}
-    for _, index, number in pairs:
-        if index not in kept and number in by_number:
-            kept[index] = by_number.pop(number)
-    return kept
-
-
-def _common(gpulet: PlacedGpulet, plan: GpuletPlan) -> int:
-    return len({m.model for m in gpulet.models} & {m.model for m in plan.models})

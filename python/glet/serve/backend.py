@@ -6,26 +6,28 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from glet.clock import Clock
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
-from glet.errors import ConfigError, ProfileError
-from glet.plan.assess import slowdowns, tenants_of
+from glet.errors import ConfigError
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles import latency_csv
 from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Interference, NoInterference
 from glet.profiles.interference_files import read_interference
 from glet.serve.backend_state import gpulet_states
-from glet.serve.executor_fleet import ExecutorFleet, FleetOptions
-from glet.serve.hosted import Room, Wanted
+from glet.serve.executor_fleet import ExecutorFleet
+from glet.serve.executor_process import FleetOptions
+from glet.serve.hosted import Room
+from glet.serve.model_book import ModelBook
 from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S, StatusPipe
 from glet.types.device import DeviceInfo
-from glet.types.plan import GpuletPlan, ModelShare, problems
+from glet.types.plan import GpuletPlan, problems
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
 from glet.wire.heartbeat import Liveness
@@ -35,8 +37,6 @@ from glet.wire.messages import (
     BackendState,
     FrontendToBackend,
     Hello,
-    LatencyPoints,
-    Limits,
     LoadModel,
     StateSeen,
     Step,
@@ -49,10 +49,6 @@ TICK_S = 0.1
 REPORT_S = 1.0
 FRONTEND_SILENT_AFTER_S = 5.0
 RELEASE_LIMIT_S = 1.0
-# A model that ended its executor this often while loading is not loaded again.
-CRASHES = 3
-# Nor one that hung its gpulet so often: each time all models of the executor are started again.
-HANGS = 3
 MOST_RUNNERS = 16
 
 
@@ -76,19 +72,23 @@ class Backend:
         self._seq_s: dict[int, float] = {}
         self._seen: dict[bytes, int] = {}
         self._frontends: Liveness[bytes] = Liveness(FRONTEND_SILENT_AFTER_S)
-        self._numbers: dict[str, int] = {}
-        self._tables: dict[tuple[str, int, int], LatencyPoints] = {}
-        self._crashes: dict[str, int] = {}
-        self._hangs: dict[str, int] = {}
+        self._keep: tuple[str, ...] = ()
+        self._served: tuple[GpuletPlan, ...] = ()
+        self._in_use_s = 0.0
+        self._ticked_s = clock.now_s()
         self._changed = True
-        self._interference: Interference = NoInterference()
 
     def run(self, log_level: str) -> None:
         """Serves until SIGTERM. Raises ConfigError when it cannot start."""
         profile_file = self._config.profile
         profile = latency_csv.read(Path(profile_file)) if profile_file else None
-        if profile is not None and self._cluster.partition == "profiled":
-            self._interference = emulated_interference(Path(profile_file), profile.device)
+        if self._cluster.partition != "profiled":
+            profile = None
+        interference: Interference = NoInterference()
+        if profile is not None:
+            interference = emulated_interference(Path(profile_file), profile.device)
+            memory_mb = int(profile.device.memory_mb)
+            self._device = msgspec.structs.replace(self._device, memory_mb=memory_mb)
         parent = self._cluster.run_dir
         run_dir = RunDir(Path(parent) / self._name if parent else None)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -98,9 +98,16 @@ class Backend:
                 self._shelf = ModelShelf(
                     Path(self._cluster.models),
                     self._cluster.cache,
-                    profile if self._cluster.partition == "profiled" else None,
+                    profile,
                     self._note_change,
                     self._status.progress,
+                )
+                self._book = ModelBook(
+                    self._cluster,
+                    self._device,
+                    self._shelf,
+                    profile.device if profile is not None else None,
+                    interference,
                 )
                 self._open(run_dir, context, log_level)
                 try:
@@ -133,12 +140,13 @@ class Backend:
             per_gpulet=self._cluster.isolation == "gpulet",
             log_level=log_level,
             hang_s=self._cluster.hang_s,
+            release_after_s=self._cluster.release_after_s,
         )
         self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
         self._fleet.on_change = self._note_change
         self._fleet.on_step = self._on_step
         self._fleet.on_crash = self._on_crash
-        self._fleet.on_hang = self._on_hang
+        self._fleet.on_hang = lambda model: self._book.hung(model)
         self._fleet.arrange(())
 
     def _serve(self) -> None:
@@ -161,12 +169,15 @@ class Backend:
         room = Room(
             kind=self._device.kind,
             drain_ms=self._cluster.drain_s * 1000.0,
-            wanted_models=self._wanted_models,
+            wanted_models=lambda placed: self._book.wanted(placed, self._placed),
             released=self._released,
+            fits=self._fits,
+            awaits=lambda: self._book.awaits(self._placed),
         )
         self._fleet.advance(room)
         # What drains is told by the next state; it goes once every frontend has seen that.
-        self._fleet.retire(room, self._seq + 1)
+        if self._fleet.retire(room, self._seq + 1) and self._served != self._plan:
+            self._served, self._changed = self._plan, True
         if self._changed:
             self._publish()
 
@@ -175,6 +186,8 @@ class Backend:
 
     def _tick(self) -> None:
         now_s = self._clock.now_s()
+        self._in_use_s += (now_s - self._ticked_s) * (self._fleet.running() > 0)
+        self._ticked_s = now_s
         for peer in self._frontends.silent(now_s):
             self._forget(peer)
 
@@ -192,65 +205,33 @@ class Backend:
             elif isinstance(message, StateSeen):
                 self._seen[peer] = max(self._seen.get(peer, 0), message.seq)
             elif isinstance(message, ApplyPlan):
-                self._apply(message.gpulets)
+                self._apply(message.gpulets, message.keep)
 
-    def _apply(self, gpulets: Sequence[GpuletPlan]) -> None:
+    def _apply(self, gpulets: Sequence[GpuletPlan], keep: Sequence[str]) -> None:
         found = problems(gpulets)
         if found:
             logger.error("plan refused: %s", found[0])
             return
-        self._plan = tuple(gpulets)
-        self._placed = arrange(self._placed, gpulets, self._device, self._gpulets)
+        self._plan, self._keep = tuple(gpulets), tuple(keep)
+        self._placed = arrange(self._there(), gpulets, self._device, self._gpulets)
         self._gpulets = max((p.number + 1 for p in self._placed), default=self._gpulets)
         self._shelf.want([m.model for g in gpulets for m in g.models], self._poll)
-        self._fleet.arrange(self._placed)
+        self._fleet.arrange(self._placed, keep)
         logger.info("plan applied gpulets=%d", len(gpulets))
 
-    def _wanted_models(self, placed: PlacedGpulet) -> list[Wanted]:
-        wanted = []
-        for share in placed.models:
-            if self._why_not(placed, share):
-                continue
-            source = self._shelf.source(share.model, placed.share_pct)
-            if source is None:
-                continue
-            limits = Limits(
-                batch=min(share.batch, source.max_batch),
-                time_share=share.time_share,
-                capacity=self._cluster.queue_capacity,
-                margin_ms=self._cluster.margin_ms,
-                linger_ms=share.linger_ms,
-                slowdown=self._slowdown(placed, share),
-            )
-            number = self._numbers.setdefault(share.model, len(self._numbers))
-            known = self._tables.get(_table_key(share.model, placed), ())
-            wanted.append(Wanted(number, source, share, limits, known))
-        return sorted(wanted, key=lambda model: self._crashes.get(model.source.name, 0))
-
-    def _slowdown(self, placed: PlacedGpulet, share: ModelShare) -> float:
-        """How much longer an emulated device takes for this model, its neighbours always busy."""
-        neighbours = [
-            tenants_of(other.models, other.share_pct)
-            for other in self._placed
-            if other.number != placed.number and not other.error
+    def _there(self) -> list[PlacedGpulet]:
+        """Gpulets that a plan can take over: of the last one, and those that still serve."""
+        numbers = {placed.number for placed in self._placed}
+        serving = [
+            gpulet.placed
+            for number, gpulet in self._fleet.hosted().items()
+            if number not in numbers and gpulet.state == "ready"
         ]
-        victim = tenants_of((share,), placed.share_pct)
-        return slowdowns(self._interference, victim, neighbours)
+        return [*self._placed, *serving]
 
-    def _why_not(self, placed: PlacedGpulet, share: ModelShare) -> str:
-        """Why a model cannot be on a gpulet, in one line, or ''."""
-        if self._crashes.get(share.model, 0) >= CRASHES:
-            return f"model {share.model!r} ended its executor {CRASHES} times while loading"
-        if self._hangs.get(share.model, 0) >= HANGS:
-            return f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
-        error = self._shelf.error(share.model)
-        if error:
-            return error
-        try:
-            self._shelf.source(share.model, placed.share_pct)
-        except ProfileError as profile_error:
-            return str(profile_error)
-        return ""
+    def _fits(self, gpulet: int, model: str) -> bool:
+        loaded = {n: tuple(p.hosted.values()) for n, p in self._fleet.processes.items()}
+        return self._book.fits(self._fleet.executor_of(gpulet), model, loaded, self._placed)
 
     def _released(self, seq: int) -> bool:
         """Whether every frontend routes by the state of that number, or had its time to."""
@@ -262,27 +243,24 @@ class Backend:
         return sent_s is None or self._clock.now_s() - sent_s > RELEASE_LIMIT_S
 
     def _on_step(self, step: Step, done: StepDone) -> None:
-        if not isinstance(step, LoadModel):
-            return
-        placed = next((p for p in self._placed if p.number == step.gpulet), None)
+        hosted = self._fleet.hosted().get(step.gpulet)
         if done.error:
-            logger.info("model not loaded gpulet=%d: %s", step.gpulet, done.error)
-        elif placed is not None:
-            self._tables[_table_key(step.source.name, placed)] = done.latency_ms
-            self._crashes.pop(step.source.name, None)
-            batch, latency_ms = done.latency_ms[0]
-            self._status.progress(
-                f"loaded {step.source.name} on gpulet {step.gpulet} "
-                f"({placed.given_pct:.0f} % of {self._name}): "
-                f"{latency_ms:.3f} ms at batch {batch}"
-            )
+            logger.info("step failed gpulet=%d: %s", step.gpulet, done.error)
+        elif hosted is not None:
+            self._book.learn(step, done, hosted.placed)
+            if isinstance(step, LoadModel):
+                self._tell_loaded(step, done, hosted.placed)
+
+    def _tell_loaded(self, step: LoadModel, done: StepDone, placed: PlacedGpulet) -> None:
+        batch, latency_ms = done.latency_ms[0]
+        self._status.progress(
+            f"loaded {step.source.name} on gpulet {step.gpulet} "
+            f"({placed.given_pct:.0f} % of {self._name}): {latency_ms:.3f} ms at batch {batch}"
+        )
 
     def _on_crash(self, step: Step) -> None:
         if isinstance(step, LoadModel):
-            self._crashes[step.source.name] = self._crashes.get(step.source.name, 0) + 1
-
-    def _on_hang(self, model: str) -> None:
-        self._hangs[model] = self._hangs.get(model, 0) + 1
+            self._book.crashed(step.source.name)
 
     def _publish(self) -> None:
         self._changed = False
@@ -306,9 +284,13 @@ class Backend:
             number=self._config.device,
             device=self._device,
             plan=self._plan,
+            keep=self._keep,
+            served=self._served,
+            error=self._fleet.why_not_whole(),
+            in_use_s=self._in_use_s,
             executors=tuple(process.report() for process in processes),
             gpulets=gpulet_states(
-                self._placed, self._fleet.hosted(), self._fleet.executor_of, self._why_not
+                self._placed, self._fleet.hosted(), self._fleet.executor_of, self._book.why_not
             ),
             models=self._shelf.states(),
             apps=self._shelf.apps,
@@ -337,10 +319,6 @@ def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
         granularity_pct=100.0 / len(cores),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
     )
-
-
-def _table_key(model: str, placed: PlacedGpulet) -> tuple[str, int, int]:
-    return (model, placed.share_pct, len(placed.cores))
 
 
 def emulated_interference(profile_file: Path, profile: DeviceProfile) -> Interference:

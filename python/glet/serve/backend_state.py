@@ -34,16 +34,22 @@ def _gpulet_state(
 ) -> GpuletState:
     there = hosted.models if hosted is not None else {}
     error = placed.error or (hosted.error if hosted is not None else "")
-    missing = [_missing(placed, m, error, why_not) for m in placed.models if m.model not in there]
+    has_failed = bool(placed.error) or (hosted is not None and hosted.state == "failed")
+    is_now = hosted.placed if hosted is not None else placed
+    missing = [
+        _missing(placed, m, error if has_failed else "", why_not)
+        for m in placed.models
+        if m.model not in there
+    ]
     wanted = {share.model: share for share in placed.models}
     loaded = [_loaded(model, wanted.get(name)) for name, model in there.items()]
     return GpuletState(
         gpulet=placed.number,
         executor=executor,
-        share_pct=placed.share_pct,
-        given_pct=placed.given_pct,
-        state="failed" if error else hosted.state if hosted is not None else "starting",
-        cores=placed.cores,
+        share_pct=is_now.share_pct,
+        given_pct=is_now.given_pct,
+        state="failed" if has_failed else hosted.state if hosted is not None else "starting",
+        cores=is_now.cores,
         models=(*loaded, *missing),
         error=error,
     )

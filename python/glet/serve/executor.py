@@ -23,16 +23,12 @@ from glet.serve.step_worker import StepWorker
 from glet.wire.channel import DealerChannel
 from glet.wire.messages import (
     VERSION,
-    AddGpulet,
     BackendToExecutor,
     ExecutorBeat,
     ExecutorReady,
     Hello,
-    LoadModel,
     ModelCounters,
-    RemoveGpulet,
-    UnloadModel,
-    UpdateModel,
+    Step,
 )
 from glet.wire.zmq_path import libzmq_path
 
@@ -112,9 +108,7 @@ class Executor:
 
     def _on_backend(self) -> None:
         for message in self._channel.receive():
-            if isinstance(
-                message, AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
-            ):
+            if isinstance(message, Step):
                 self._steps.submit(message)
 
     def _on_done(self) -> None:

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import zmq
@@ -13,30 +12,31 @@ from glet.clock import Clock
 from glet.plan.layout import PlacedGpulet
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.executor import ExecutorOptions
+from glet.serve.executor_process import ExecutorProcess, FleetOptions
 from glet.serve.hosted import (
     HostedGpulet,
     Room,
+    forget_failures,
     hung,
     missing_step,
     record_end,
     record_start,
-    retire,
+    revive,
+    shrink_step,
     surplus_step,
 )
 from glet.serve.poll_loop import PollLoop
+from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
 from glet.serve.run_dir import RunDir
 from glet.wire.channel import RouterChannel
-from glet.wire.heartbeat import Backoff, Liveness
+from glet.wire.heartbeat import Liveness
 from glet.wire.messages import (
     VERSION,
     ExecutorBeat,
-    ExecutorPhase,
     ExecutorReady,
-    ExecutorState,
     ExecutorToBackend,
     Hello,
     LoadModel,
-    ModelCounters,
     Step,
     StepDone,
 )
@@ -49,50 +49,6 @@ FROZEN_AFTER_S = 2.5
 FROZEN_IN_STEP_AFTER_S = 15.0
 STEP_LIMIT_S = 120.0
 END_LIMIT_S = 2.0
-
-
-@dataclass
-class ExecutorProcess:
-    """One executor, through all its generations."""
-
-    number: int
-    backoff: Backoff = field(default_factory=Backoff)
-    generation: int = 0
-    state: ExecutorPhase = "dead"
-    child: Child | None = None
-    endpoint: str = ""
-    error: str = ""
-    started_s: float = 0.0
-    start_at_s: float = 0.0
-    peer: bytes = b""
-    hosted: dict[int, HostedGpulet] = field(default_factory=dict)
-    pending: Step | None = None
-    pending_s: float = 0.0
-    counters: tuple[ModelCounters, ...] = ()
-
-    def report(self) -> ExecutorState:
-        return ExecutorState(
-            executor=self.number,
-            generation=self.generation,
-            state=self.state,
-            endpoint=self.endpoint,
-            pid=self.child.pid if self.child is not None else 0,
-            restarts=max(0, self.generation - 1),
-            error=self.error,
-        )
-
-
-@dataclass(frozen=True)
-class FleetOptions:
-    """What does not change. `data` is where executors bind; empty: in the run directory."""
-
-    backend: str
-    data: str
-    drain_s: float
-    runners: int
-    per_gpulet: bool
-    log_level: str
-    hang_s: float
 
 
 class ExecutorFleet:
@@ -121,6 +77,12 @@ class ExecutorFleet:
         self._alive: Liveness[int] = Liveness(FROZEN_AFTER_S)
         self._patient: Liveness[int] = Liveness(FROZEN_IN_STEP_AFTER_S)
         self._placed: tuple[PlacedGpulet, ...] = ()
+        self._keep: frozenset[str] = frozenset()
+        # Models by gpulet of the last plan that was there as a whole.
+        self._whole: dict[int, set[str]] = {}
+        self._empty_since_s = clock.now_s()
+        self._generations: dict[int, int] = {}
+        self._is_stopping = False
         self._steps = 0
         self.processes: dict[int, ExecutorProcess] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -129,20 +91,39 @@ class ExecutorFleet:
         self.on_hang: Callable[[str], None] = lambda model: None
         poll.watch(self._channel.socket, self._on_executors)
 
-    def arrange(self, placed: Sequence[PlacedGpulet]) -> None:
-        """What should be hosted from now on; what should not stays until retire()."""
-        self._placed = tuple(placed)
+    def arrange(self, placed: Sequence[PlacedGpulet], keep: Sequence[str] = ()) -> None:
+        """What should be hosted from now on; what should not stays until retire().
+
+        Models in `keep` serve on where they are until another call.
+        """
+        if self._placed and not placed:
+            self._empty_since_s = self._clock.now_s()
+        is_another = self._placed != tuple(placed)
+        self._placed, self._keep = tuple(placed), frozenset(keep)
         for number in self._wanted_executors() - self.processes.keys():
-            self.processes[number] = ExecutorProcess(number)
+            self._add_process(number)
+        for process in self.processes.values():
+            if is_another:
+                forget_failures(process.hosted)
+            revive(process.hosted, self._share_of(process), process.pending)
         self.on_change()
 
-    def retire(self, room: Room, seq: int) -> None:
-        """Once nothing is missing, what should not be hosted is draining since state `seq`."""
-        if not all(self._is_complete(number, room) for number in self._wanted_executors()):
-            return
-        for process in self.processes.values():
-            if retire(process.hosted, self._share_of(process), seq):
-                self.on_change()
+    def why_not_whole(self) -> str:
+        """Why a step towards what should be hosted failed, in one line, or ''."""
+        return why_not_whole(self._parts())
+
+    def retire(self, room: Room, seq: int) -> bool:
+        """What should not be hosted is draining since state `seq`, make before break.
+
+        Returns whether all that should be hosted is (see `reorganise.is_whole`).
+        """
+        parts = self._parts()
+        if retire_surplus(parts, room, seq, self._keep, self._whole):
+            self.on_change()
+        whole = is_whole(parts, room)
+        if whole:
+            self._whole = {g.number: {share.model for share in g.models} for g in self._placed}
+        return whole
 
     def executor_of(self, gpulet: int) -> int:
         """The number of the executor that hosts a gpulet."""
@@ -167,6 +148,7 @@ class ExecutorFleet:
 
     def stop(self) -> None:
         """Has all executors drain and end; they are not started again."""
+        self._is_stopping = True
         for process in self.processes.values():
             process.state = "stopping"
             if process.child is not None:
@@ -186,18 +168,24 @@ class ExecutorFleet:
         self._poll.unwatch(self._channel.socket)
         self._channel.close()
 
-    def _is_complete(self, number: int, room: Room) -> bool:
-        process = self.processes.get(number)
-        return (
-            process is not None
-            and process.state == "ready"
-            and process.pending is None
-            and missing_step(process.hosted, self._share_of(process), room, 0) is None
-        )
+    def _parts(self) -> list[Part]:
+        """What each executor has and should have, also of those that do not run yet."""
+        parts = [
+            Part(p.hosted, self._share_of(p), p.state == "ready" and p.pending is None)
+            for p in self.processes.values()
+        ]
+        missing = [
+            placed
+            for placed in self._placed
+            if not placed.error and self.executor_of(placed.number) not in self.processes
+        ]
+        return [*parts, Part({}, tuple(missing), not missing)]
 
     def _wanted_executors(self) -> set[int]:
         if not self._options.per_gpulet:
-            return {0}
+            idle_s = self._clock.now_s() - self._empty_since_s
+            is_wanted = bool(self._placed) or idle_s < self._options.release_after_s
+            return {0} if is_wanted else set()
         return {placed.number for placed in self._placed if not placed.error}
 
     def _share_of(self, process: ExecutorProcess) -> tuple[PlacedGpulet, ...]:
@@ -206,13 +194,14 @@ class ExecutorFleet:
         return tuple(placed for placed in self._placed if placed.number == process.number)
 
     def _start_if_due(self, process: ExecutorProcess, now_s: float) -> None:
-        if process.state == "stopping" or process.number not in self._wanted_executors():
+        if self._is_stopping or process.number not in self._wanted_executors():
             del self.processes[process.number]
             self.on_change()
             return
         if now_s < process.start_at_s:
             return
         process.generation += 1
+        self._generations[process.number] = process.generation
         options = ExecutorOptions(
             backend=self._options.backend,
             executor=process.number,
@@ -243,6 +232,7 @@ class ExecutorFleet:
         self._poll.unwatch(child.exit_fd)
         why = describe_exit(child.close(END_LIMIT_S))
         if process.state != "stopping":
+            process.restarts += 1
             process.error = process.error or why
             process.start_at_s = process.backoff.died(now_s)
             logger.warning(
@@ -252,9 +242,9 @@ class ExecutorFleet:
                 process.error,
                 process.start_at_s - now_s,
             )
-            process.state = "dead"
             if process.pending is not None:
                 self.on_crash(process.pending)
+        process.state = "dead"
         self._channel.forget(process.peer)
         self._alive.forget(process.number)
         self._patient.forget(process.number)
@@ -285,17 +275,17 @@ class ExecutorFleet:
 
     def _send_next(self, process: ExecutorProcess, room: Room) -> None:
         mine = self._share_of(process)
-        if self._options.per_gpulet and not mine:
-            gpulet = process.hosted.get(process.number)
-            seq = gpulet.retired_seq if gpulet is not None else 0
-            if seq is not None and room.released(seq):
+        if process.number not in self._wanted_executors():
+            if self._is_released(process, room):
                 self._end(process)
-            return
+            if self._options.per_gpulet:
+                return
         self._steps += 1
-        step = missing_step(process.hosted, mine, room, self._steps) or surplus_step(
-            process.hosted, room, self._steps
-        )
-        if step is None:
+        step = missing_step(process.hosted, mine, room, self._steps)
+        if step is None and is_whole(self._parts(), room):
+            step = shrink_step(process.hosted, mine, room, self._steps)
+        step = step or surplus_step(process.hosted, room, self._steps)
+        if step is None or process.state == "stopping":
             return
         placed = {gpulet.number: gpulet for gpulet in mine}
         if step.gpulet in placed:
@@ -303,6 +293,18 @@ class ExecutorFleet:
         process.pending, process.pending_s = step, self._clock.now_s()
         self._channel.send(process.peer, step)
         self.on_change()
+
+    def _is_released(self, process: ExecutorProcess, room: Room) -> bool:
+        """Whether nobody sends requests to what an executor still has."""
+        seqs = [gpulet.retired_seq for gpulet in process.hosted.values()]
+        if not self._options.per_gpulet:
+            return not seqs
+        return all(seq is not None and room.released(seq) for seq in seqs)
+
+    def _add_process(self, number: int) -> None:
+        # Numbers of generations are not used again: frontends tell the lives apart by them.
+        generation = self._generations.get(number, 0)
+        self.processes[number] = ExecutorProcess(number, generation=generation)
 
     def _end(self, process: ExecutorProcess) -> None:
         if process.child is not None:

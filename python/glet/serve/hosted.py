@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from glet.plan.layout import PlacedGpulet
 from glet.types.plan import ModelShare
 from glet.wire.messages import (
@@ -13,8 +15,10 @@ from glet.wire.messages import (
     LoadedPhase,
     LoadModel,
     ModelCounters,
+    ModelFit,
     ModelSource,
     RemoveGpulet,
+    ResizeGpulet,
     Step,
     StepDone,
     UnloadModel,
@@ -36,17 +40,28 @@ class HostedModel:
     latency_ms: LatencyPoints = ()
     error: str = ""
     retired_seq: int | None = None
+    # Whether latency_ms is that of the gpulet's present share.
+    is_fitted: bool = True
 
 
 @dataclass
 class HostedGpulet:
-    """A gpulet that an executor was told to add."""
+    """A gpulet that an executor was told to add. `placed` is what it is, `target` what it becomes.
+
+    `refused` is what it could not become; `error` says why.
+    """
 
     placed: PlacedGpulet
+    target: PlacedGpulet | None = None
+    refused: PlacedGpulet | None = None
     state: GpuletPhase = "starting"
     error: str = ""
     retired_seq: int | None = None
     models: dict[str, HostedModel] = field(default_factory=dict)
+
+    def placed_with(self, models: tuple[ModelShare, ...]) -> PlacedGpulet:
+        """Itself with the models that it should have, of the share that it has by now."""
+        return msgspec.structs.replace(self.placed, models=models)
 
 
 @dataclass(frozen=True)
@@ -65,19 +80,27 @@ class Room:
     """What decisions may know of the world.
 
     `wanted_models` gives the loadable models of a gpulet, the ones to load first in front.
-    `released` says whether all frontends have seen the state of that number.
+    `released` says whether all frontends have seen the state of that number. `fits` says whether
+    there is memory for a model on a gpulet, or no hope to get more by ending something, `awaits`
+    whether a wanted model is still being compiled.
     """
 
     kind: str
     drain_ms: float
     wanted_models: Callable[[PlacedGpulet], Sequence[Wanted]]
     released: Callable[[int], bool]
+    fits: Callable[[int, str], bool] = lambda gpulet, model: True
+    awaits: Callable[[], bool] = lambda: False
 
 
 def missing_step(
     hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], room: Room, step: int
 ) -> Step | None:
-    """The first step towards what is wanted and not there, or None."""
+    """The first step towards what is wanted and not there, or None.
+
+    What has no room in memory waits. A gpulet grows here; it becomes smaller by shrink_step(), when
+    nobody waits for what it serves until then.
+    """
     for placed in wanted:
         if placed.error:
             continue
@@ -90,10 +113,27 @@ def missing_step(
                 share_pct=placed.share_pct,
                 cores=placed.cores,
             )
-        if gpulet.state == "ready":
-            missing = _missing_model(gpulet, room.wanted_models(placed), step)
-            if missing is not None:
-                return missing
+        if gpulet.state != "ready":
+            continue
+        if _has_to_resize(gpulet, placed) and placed.share_pct >= gpulet.placed.share_pct:
+            return _resize(gpulet, placed, room, step)
+        loadable = room.wanted_models(gpulet.placed_with(placed.models))
+        missing = _missing_model(gpulet, loadable, room, step)
+        if missing is not None:
+            return missing
+    return None
+
+
+def shrink_step(
+    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], room: Room, step: int
+) -> Step | None:
+    """The first step that makes a gpulet smaller, or None."""
+    for placed in wanted:
+        gpulet = hosted.get(placed.number)
+        if placed.error or gpulet is None or gpulet.state != "ready":
+            continue
+        if _has_to_resize(gpulet, placed):
+            return _resize(gpulet, placed, room, step)
     return None
 
 
@@ -112,22 +152,82 @@ def surplus_step(hosted: Mapping[int, HostedGpulet], room: Room, step: int) -> S
     return None
 
 
-def retire(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet], seq: int) -> bool:
+def unready(hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> set[str]:
+    """Models that are not ready yet on every gpulet that should have them."""
+    waiting = set()
+    for placed in wanted:
+        gpulet = hosted.get(placed.number)
+        there = gpulet.models if gpulet is not None and gpulet.state == "ready" else {}
+        ready = {name for name, model in there.items() if model.state == "ready"}
+        waiting |= {share.model for share in placed.models} - ready
+    return waiting
+
+
+def failure(hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> str:
+    """Why a step towards what is wanted failed, in one line, or ''."""
+    for placed in wanted:
+        gpulet = hosted.get(placed.number)
+        if gpulet is None:
+            continue
+        names = {share.model for share in placed.models}
+        failed = [m.error for n, m in gpulet.models.items() if n in names and m.state == "failed"]
+        error = gpulet.error or next(iter(failed), "")
+        if error:
+            return error
+    return ""
+
+
+def forget_failures(hosted: dict[int, HostedGpulet]) -> None:
+    """For another plan: what failed is tried anew. The executor has nothing of it."""
+    for number, gpulet in list(hosted.items()):
+        if gpulet.state == "failed":
+            del hosted[number]
+        elif gpulet.refused is not None:
+            gpulet.refused, gpulet.error = None, ""
+        for name, model in list(gpulet.models.items()):
+            if model.state == "failed":
+                del gpulet.models[name]
+
+
+def retire(
+    hosted: dict[int, HostedGpulet],
+    wanted: Sequence[PlacedGpulet],
+    seq: int,
+    stays: Callable[[int, str], bool] = lambda gpulet, model: False,
+) -> bool:
     """Marks what is not wanted any more as draining since state `seq`; whether anything changed.
 
-    For when nothing is missing: make before break. What failed is only forgotten: the executor has
-    nothing of it.
+    `stays` says which model has to serve on where it is, although it is not wanted there; its
+    gpulet stays with it. What failed is only forgotten: the executor has nothing of it.
     """
     keep = {placed.number: {share.model for share in placed.models} for placed in wanted}
     changed = False
     for number, gpulet in list(hosted.items()):
-        if number not in keep and gpulet.retired_seq is None:
+        stay = {name for name in gpulet.models if stays(number, name)}
+        if number not in keep and gpulet.retired_seq is None and not stay:
             if gpulet.state == "failed":
                 del hosted[number]
             gpulet.retired_seq, gpulet.state = seq, "draining"
             changed = True
-        changed |= _retire_models(gpulet, keep.get(number, set()), seq)
+        changed |= _retire_models(gpulet, keep.get(number, set()) | stay, seq)
     return changed
+
+
+def revive(
+    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], pending: Step | None
+) -> None:
+    """What is wanted again and was not ended yet serves on."""
+    for placed in wanted:
+        gpulet = hosted.get(placed.number)
+        if gpulet is None or gpulet.retired_seq is not None:
+            continue
+        ending = -1
+        if isinstance(pending, UnloadModel) and pending.gpulet == placed.number:
+            ending = pending.model
+        for share in placed.models:
+            model = gpulet.models.get(share.model)
+            if model is not None and model.state == "draining" and model.number != ending:
+                model.state, model.retired_seq = "ready", None
 
 
 def hung(
@@ -150,6 +250,8 @@ def record_start(hosted: dict[int, HostedGpulet], step: Step, placed: PlacedGpul
     """Notes that a step was sent; `placed` is its gpulet as it was planned."""
     if isinstance(step, AddGpulet):
         hosted[step.gpulet] = HostedGpulet(placed=placed)
+    elif isinstance(step, ResizeGpulet):
+        hosted[step.gpulet].target = placed
     elif isinstance(step, LoadModel):
         share = next(share for share in placed.models if share.model == step.source.name)
         hosted[step.gpulet].models[step.source.name] = HostedModel(
@@ -164,13 +266,16 @@ def record_end(hosted: dict[int, HostedGpulet], step: Step, done: StepDone) -> N
         del hosted[step.gpulet]
     elif isinstance(step, AddGpulet):
         gpulet.state, gpulet.error = ("failed" if done.error else "ready"), done.error
+    elif isinstance(step, ResizeGpulet):
+        _record_resize(gpulet, step, done)
     else:
         model = next(m for m in gpulet.models.values() if m.number == step.model)
         if isinstance(step, UnloadModel):
             del gpulet.models[model.source.name]
         elif isinstance(step, UpdateModel):
             # A refused update is not tried again: the model serves on as it was.
-            model.limits, model.error = step.limits, done.error
+            model.limits, model.error, model.is_fitted = step.limits, done.error, True
+            model.latency_ms = done.latency_ms or model.latency_ms
         else:
             model.latency_ms, model.error = done.latency_ms, done.error
             if model.retired_seq is None or done.error:
@@ -188,10 +293,63 @@ def _retire_models(gpulet: HostedGpulet, keep: set[str], seq: int) -> bool:
     return changed
 
 
-def _missing_model(gpulet: HostedGpulet, wanted: Sequence[Wanted], step: int) -> Step | None:
+def _record_resize(gpulet: HostedGpulet, step: ResizeGpulet, done: StepDone) -> None:
+    target, gpulet.target = gpulet.target, None
+    gpulet.error = done.error
+    if target is None or done.error:
+        gpulet.refused = target
+        return
+    gpulet.placed = target
+    fits = {fit.model: fit for fit in step.models}
+    for model in gpulet.models.values():
+        fit = fits.get(model.number)
+        if fit is not None:
+            model.limits, model.latency_ms = fit.limits, fit.latency_ms
+            model.is_fitted = fit.known
+
+
+def _has_to_resize(gpulet: HostedGpulet, placed: PlacedGpulet) -> bool:
+    place = (placed.share_pct, placed.cores)
+    refused = gpulet.refused
+    if refused is not None and (refused.share_pct, refused.cores) == place:
+        return False
+    return (gpulet.placed.share_pct, gpulet.placed.cores) != place
+
+
+def _resize(gpulet: HostedGpulet, placed: PlacedGpulet, room: Room, step: int) -> ResizeGpulet:
+    wanted = {model.source.name: model for model in room.wanted_models(placed)}
+    fits = []
+    for name, model in gpulet.models.items():
+        if model.state not in ("ready", "draining") or not model.latency_ms:
+            continue
+        fit = wanted.get(name)
+        known = fit.latency_ms if fit is not None else ()
+        fits.append(
+            ModelFit(
+                model=model.number,
+                limits=fit.limits if fit is not None else model.limits,
+                latency_ms=known or model.latency_ms,
+                known=bool(known) or fit is None,
+            )
+        )
+    return ResizeGpulet(
+        step=step,
+        gpulet=placed.number,
+        kind=room.kind,
+        share_pct=placed.share_pct,
+        cores=placed.cores,
+        models=tuple(fits),
+    )
+
+
+def _missing_model(
+    gpulet: HostedGpulet, wanted: Sequence[Wanted], room: Room, step: int
+) -> Step | None:
     number = gpulet.placed.number
     for model in wanted:
         loaded = gpulet.models.get(model.source.name)
+        if loaded is None and not room.fits(number, model.source.name):
+            continue
         if loaded is None:
             return LoadModel(
                 step=step,
@@ -201,12 +359,14 @@ def _missing_model(gpulet: HostedGpulet, wanted: Sequence[Wanted], step: int) ->
                 limits=model.limits,
                 latency_ms=model.latency_ms,
             )
-        if loaded.state == "ready" and loaded.limits != model.limits:
-            return UpdateModel(
-                step=step,
-                gpulet=number,
-                model=loaded.number,
-                limits=model.limits,
-                latency_ms=loaded.latency_ms,
-            )
+        if loaded.state != "ready" or (loaded.is_fitted and loaded.limits == model.limits):
+            continue
+        return UpdateModel(
+            step=step,
+            gpulet=number,
+            model=loaded.number,
+            max_batch=loaded.source.max_batch,
+            limits=model.limits,
+            latency_ms=loaded.latency_ms if loaded.is_fitted else model.latency_ms,
+        )
     return None

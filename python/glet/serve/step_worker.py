@@ -14,14 +14,18 @@ from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
+    Limits,
     LoadModel,
     RemoveGpulet,
+    ResizeGpulet,
     Step,
     StepDone,
     UpdateModel,
 )
 
 logger = logging.getLogger(__name__)
+
+BYTES_PER_MB = 1e6
 
 
 class StepWorker:
@@ -71,7 +75,12 @@ class StepWorker:
 
     def _perform(self, step: Step) -> StepDone:
         try:
-            return StepDone(step=step.step, latency_ms=self._act(step))
+            latency_ms = self._act(step)
+            return StepDone(
+                step=step.step,
+                latency_ms=latency_ms,
+                memory_mb=self._memory_mb(step),
+            )
         except (GletError, OSError, MemoryError) as error:
             # The backend is told, and says it to whoever has to know.
             logger.info("step failed kind=%s: %s", type(step).__name__, error)
@@ -83,18 +92,38 @@ class StepWorker:
     def _act(self, step: Step) -> LatencyPoints:
         if isinstance(step, AddGpulet):
             self._engine.add_gpulet(step.gpulet, step.kind, step.share_pct, list(step.cores))
+        elif isinstance(step, ResizeGpulet):
+            self._resize(step)
         elif isinstance(step, RemoveGpulet):
             self._engine.remove_gpulet(step.gpulet, self._until_ns(step.drain_ms))
             self._models.forget(step.gpulet)
         elif isinstance(step, LoadModel):
             return self._load(step)
         elif isinstance(step, UpdateModel):
-            plan = model_plan(step.latency_ms, step.limits)
-            self._engine.update(step.gpulet, step.model, plan)
-            self._models.slow(step.gpulet, step.model, step.limits.slowdown)
+            latency_ms = step.latency_ms or self._measure(step.gpulet, step.model, step.max_batch)
+            self._fit(step.gpulet, step.model, latency_ms, step.limits)
+            return latency_ms
         else:
             self._models.unload(step.gpulet, step.model, self._until_ns(step.drain_ms))
         return ()
+
+    def _resize(self, step: ResizeGpulet) -> None:
+        self._engine.resize_gpulet(step.gpulet, step.kind, step.share_pct, list(step.cores))
+        for model in step.models:
+            self._fit(step.gpulet, model.model, model.latency_ms, model.limits)
+
+    def _fit(self, gpulet: int, model: int, latency_ms: LatencyPoints, limits: Limits) -> None:
+        """The queue predicts with these from now on, and an emulated model takes as long."""
+        self._engine.update(gpulet, model, model_plan(latency_ms, limits))
+        self._models.emulate(gpulet, model, latency_ms)
+        self._models.slow(gpulet, model, limits.slowdown)
+
+    def _measure(self, gpulet: int, model: int, max_batch: int) -> LatencyPoints:
+        return measure_latency(
+            lambda batch, repeats: list(self._engine.measure(gpulet, model, batch, repeats)),
+            max_batch,
+            self._clock,
+        )
 
     def _load(self, step: LoadModel) -> LatencyPoints:
         source = step.source
@@ -105,19 +134,18 @@ class StepWorker:
         if step.latency_ms or source.compute_ms:
             return known
         try:
-            measured = measure_latency(
-                lambda batch, repeats: list(
-                    self._engine.measure(step.gpulet, step.model, batch, repeats)
-                ),
-                source.max_batch,
-                self._clock,
-            )
+            measured = self._measure(step.gpulet, step.model, source.max_batch)
             plan = model_plan(measured, step.limits)
             self._engine.update(step.gpulet, step.model, plan)
         except GletError:
             self._models.unload(step.gpulet, step.model, 0)
             raise
         return measured
+
+    def _memory_mb(self, step: Step) -> float:
+        if not isinstance(step, LoadModel):
+            return 0.0
+        return self._models.weights_bytes(step.source) / BYTES_PER_MB
 
     def _until_ns(self, drain_ms: float) -> int:
         return int(core.now_ns() + drain_ms * NS_PER_MS)

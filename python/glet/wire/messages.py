@@ -56,9 +56,14 @@ class Heartbeat(Message, frozen=True, kw_only=True):
 
 
 class ApplyPlan(Message, frozen=True, kw_only=True):
-    """What the device shall look like. Absolute: sending it twice is harmless."""
+    """What the device shall look like. Absolute: sending it twice is harmless.
+
+    Models in `keep` serve on here although the plan has them elsewhere, until a later message says
+    otherwise: they are not ready there yet.
+    """
 
     gpulets: tuple[GpuletPlan, ...]
+    keep: tuple[str, ...] = ()
 
 
 class StateSeen(Message, frozen=True, kw_only=True):
@@ -148,7 +153,12 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackendState(Message, frozen=True, kw_only=True):
-    """Everything about one device. `incarnation` is new with every start of the backend."""
+    """Everything about one device. `incarnation` is new with every start of the backend.
+
+    `plan` and `keep` are the last that were applied. `served` is the last plan that was there as a
+    whole; while `error` says why `plan` cannot be, all of `served` stays. `in_use_s` counts the
+    seconds in which the device had an executor.
+    """
 
     seq: int
     name: str
@@ -156,6 +166,10 @@ class BackendState(Message, frozen=True, kw_only=True):
     number: int
     device: DeviceInfo
     plan: tuple[GpuletPlan, ...] = ()
+    keep: tuple[str, ...] = ()
+    served: tuple[GpuletPlan, ...] = ()
+    error: str = ""
+    in_use_s: float = 0.0
     executors: tuple[ExecutorState, ...] = ()
     gpulets: tuple[GpuletState, ...] = ()
     models: tuple[ModelState, ...] = ()
@@ -203,14 +217,30 @@ class AddGpulet(Message, frozen=True, kw_only=True):
     cores: tuple[int, ...]
 
 
+class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of a gpulet that changes its share.
+
+    `known`: `latency_ms` is that of the new share. Otherwise it is the old one, until measured.
+    """
+
+    model: int
+    limits: Limits
+    latency_ms: LatencyPoints
+    known: bool = True
+
+
 class ResizeGpulet(Message, frozen=True, kw_only=True):
-    """The gpulet's worker switches between two batches; nothing that waits is lost."""
+    """The gpulet's worker switches between two batches; nothing that waits is lost.
+
+    `models` are those it has, fitted to the new share in the same step.
+    """
 
     step: int
     gpulet: int
     kind: str
     share_pct: int
     cores: tuple[int, ...]
+    models: tuple[ModelFit, ...] = ()
 
 
 class RemoveGpulet(Message, frozen=True, kw_only=True):
@@ -231,11 +261,14 @@ class LoadModel(Message, frozen=True, kw_only=True):
 
 
 class UpdateModel(Message, frozen=True, kw_only=True):
+    """Without `latency_ms` the executor measures, up to `max_batch`, between other batches."""
+
     step: int
     gpulet: int
     model: int
+    max_batch: int
     limits: Limits
-    latency_ms: LatencyPoints
+    latency_ms: LatencyPoints = ()
 
 
 class UnloadModel(Message, frozen=True, kw_only=True):
@@ -254,11 +287,16 @@ class ExecutorReady(Message, frozen=True, kw_only=True):
 
 
 class StepDone(Message, frozen=True, kw_only=True):
-    """A step ended; with an error nothing of it remains. `latency_ms` is set by LoadModel."""
+    """A step ended; with an error nothing of it remains.
+
+    `latency_ms` is set by LoadModel and UpdateModel; `memory_mb` by LoadModel: what the model's
+    weights take, 0 where that is not known.
+    """
 
     step: int
     error: str = ""
     latency_ms: LatencyPoints = ()
+    memory_mb: float = 0.0
 
 
 class ExecutorBeat(Message, frozen=True, kw_only=True):
@@ -321,11 +359,19 @@ class RoundDone(Message, frozen=True, kw_only=True):
     record: msgspec.Raw
 
 
-Step = AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
 FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen
 BackendToFrontend = Hello | Refused | BackendState
 BackendToExecutor = (
-    Hello | Refused | Heartbeat | AddGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+    Hello
+    | Refused
+    | Heartbeat
+    | AddGpulet
+    | ResizeGpulet
+    | RemoveGpulet
+    | LoadModel
+    | UpdateModel
+    | UnloadModel
 )
 ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
 FrontendToController = Hello | Refused | Heartbeat | FrontendReport
