@@ -1,6 +1,9 @@
 """Steps of an executor: make before break, one at a time, ending at what is wanted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
 
 from glet.plan.layout import PlacedGpulet
 from glet.serve.hosted import (
@@ -8,11 +11,14 @@ from glet.serve.hosted import (
     HostedModel,
     Room,
     Wanted,
+    forget_failures,
     hung,
     missing_step,
     record_end,
     record_start,
     retire,
+    revive,
+    shrink_step,
     surplus_step,
 )
 from glet.types.model import Signature, TensorSpec
@@ -24,6 +30,7 @@ from glet.wire.messages import (
     ModelCounters,
     ModelSource,
     RemoveGpulet,
+    ResizeGpulet,
     Step,
     StepDone,
     UnloadModel,
@@ -62,13 +69,17 @@ def room(released: bool = True) -> Room:
     )
 
 
-def gpulet(number: int, *models: str, batch: int = 4) -> PlacedGpulet:
+def gpulet(number: int, *models: str, batch: int = 4, share_pct: int = 50) -> PlacedGpulet:
     shares = tuple(ModelShare(model=model, batch=batch) for model in models)
-    return PlacedGpulet(number=number, share_pct=50, models=shares)
+    return PlacedGpulet(number=number, share_pct=share_pct, models=shares)
 
 
 def next_step(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> Step | None:
-    return missing_step(hosted, wanted, room(), 1) or surplus_step(hosted, room(), 1)
+    return (
+        missing_step(hosted, wanted, room(), 1)
+        or shrink_step(hosted, wanted, room(), 1)
+        or surplus_step(hosted, room(), 1)
+    )
 
 
 def perform(
@@ -81,7 +92,7 @@ def perform(
     placed = {p.number: p for p in wanted}
     if step.gpulet in placed:
         record_start(hosted, step, placed[step.gpulet])
-    failed = error if isinstance(step, LoadModel) else ""
+    failed = error if isinstance(step, LoadModel | ResizeGpulet) else ""
     record_end(hosted, step, StepDone(step=1, error=failed, latency_ms=((1, 1.0), (8, 4.0))))
     return step
 
@@ -171,3 +182,69 @@ def test_a_batch_that_runs_beyond_any_doubt_hangs() -> None:
     assert found(1999.0, 1000.0) is None  # 20 times its longest batch is more
     assert found(2001.0, 1000.0) is there.models["b"]
     assert hung({3: there}, (), 1000.0) is None
+
+
+def test_another_share_is_one_step_that_fits_the_models() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a")])
+    (step,) = [perform(hosted, [gpulet(0, "a", batch=8, share_pct=80)])]
+    assert isinstance(step, ResizeGpulet)
+    (fit,) = step.models
+    assert (step.share_pct, fit.limits.batch, fit.known) == (80, 8, True)
+    assert hosted[0].placed.share_pct == 80
+    assert settle(hosted, [gpulet(0, "a", batch=8, share_pct=80)]) == []
+
+
+def test_what_is_loaded_for_a_smaller_gpulet_is_there_before_it_shrinks() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a", share_pct=100)])
+    wanted = [gpulet(0, "a"), gpulet(1, "b")]
+    assert settle(hosted, wanted) == [AddGpulet, LoadModel, ResizeGpulet]
+
+
+def test_a_share_without_a_table_is_measured_after_the_switch() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a")])
+    unknown = msgspec.structs.replace(gpulet(0, "a"), share_pct=90)
+
+    def without_tables(placed: PlacedGpulet) -> list[Wanted]:
+        return [replace(w, latency_ms=()) for w in wanted_models(placed)]
+
+    world = replace(room(), wanted_models=without_tables)
+    resize = missing_step(hosted, [unknown], world, 1)
+    assert isinstance(resize, ResizeGpulet)
+    assert [fit.known for fit in resize.models] == [False]
+    record_start(hosted, resize, unknown)
+    record_end(hosted, resize, StepDone(step=1))
+    update = missing_step(hosted, [unknown], world, 2)
+    assert isinstance(update, UpdateModel)
+    assert (update.latency_ms, update.max_batch) == ((), 8)
+    record_end(hosted, update, StepDone(step=2, latency_ms=((1, 0.5),)))
+    assert hosted[0].models["a"].latency_ms == ((1, 0.5),)
+    assert missing_step(hosted, [unknown], world, 3) is None
+
+
+def test_a_refused_resize_is_not_tried_again_before_another_plan() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a")])
+    larger = [gpulet(0, "a", share_pct=80)]
+    assert isinstance(perform(hosted, larger, error="no such share"), ResizeGpulet)
+    assert settle(hosted, larger) == []
+    assert (hosted[0].placed.share_pct, hosted[0].error) == (50, "no such share")
+    assert hosted[0].models["a"].state == "ready"
+    forget_failures(hosted)
+    assert settle(hosted, larger) == [ResizeGpulet]
+    assert hosted[0].error == ""
+
+
+def test_what_is_wanted_again_before_it_ended_serves_on() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a", "b")])
+    retire(hosted, [gpulet(0, "a")], 3)
+    assert hosted[0].models["b"].state == "draining"
+    ending = UnloadModel(step=1, gpulet=0, model=NUMBERS["b"], drain_ms=1.0)
+    revive(hosted, [gpulet(0, "a", "b")], ending)
+    assert hosted[0].models["b"].state == "draining"
+    revive(hosted, [gpulet(0, "a", "b")], None)
+    assert hosted[0].models["b"].state == "ready"
+    assert settle(hosted, [gpulet(0, "a", "b")]) == []

@@ -214,7 +214,7 @@ class Backend:
             return
         self._plan, self._keep = tuple(gpulets), tuple(keep)
         self._placed = arrange(self._there(), gpulets, self._device, self._gpulets)
-        self._gpulets = max((p.number + 1 for p in self._placed), default=self._gpulets)
+        self._gpulets = max([self._gpulets, *(p.number + 1 for p in self._placed)])
         self._shelf.want([m.model for g in gpulets for m in g.models], self._poll)
         self._fleet.arrange(self._placed, keep)
         logger.info("plan applied gpulets=%d", len(gpulets))

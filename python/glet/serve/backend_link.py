@@ -46,6 +46,7 @@ class BackendLink:
         self._clock = clock
         self._alive: Liveness[str] = Liveness(SILENT_AFTER_S)
         self._plan: tuple[GpuletPlan, ...] | None = None
+        self._keep: tuple[str, ...] = ()
         self._is_new = False
         self._sent_s = float("-inf")
 
@@ -61,11 +62,22 @@ class BackendLink:
             self._settle_plan()
         return came
 
-    def want(self, gpulets: Sequence[GpuletPlan]) -> None:
-        """The device's part of a new plan; sent now, and again to a backend that lost its plan."""
-        self._plan = tuple(gpulets)
-        self._is_new = True
-        self._settle_plan()
+    def want(self, gpulets: Sequence[GpuletPlan], keep: Sequence[str] = ()) -> None:
+        """The device's part of a new plan; sent now, and again to a backend that lost its plan.
+
+        It serves the models in `keep` on, until keep() says otherwise.
+        """
+        self._plan, self._keep = tuple(gpulets), tuple(keep)
+        self._send_new()
+
+    def keep(self, models: Sequence[str]) -> None:
+        """Which models the device has to serve although its plan does not have them any more."""
+        if self._plan is None or self._keep == tuple(models):
+            return
+        if self.state is not None and self.state.plan != self._plan and not self._is_new:
+            return  # it follows another frontend's plan
+        self._keep = tuple(models)
+        self._send_new()
 
     def seen(self) -> None:
         """Tells the backend that requests are routed by its last state."""
@@ -83,6 +95,11 @@ class BackendLink:
         """Whether the backend was not heard for a while, or never."""
         return not self._alive.alive(self.name, self._clock.now_s())
 
+    def _send_new(self) -> None:
+        self._is_new = True
+        self._sent_s = float("-inf")
+        self._settle_plan()
+
     def _settle_plan(self) -> None:
         """A backend that has another plan of another frontend keeps it; an empty one gets ours."""
         state, plan = self.state, self._plan
@@ -90,13 +107,13 @@ class BackendLink:
             return
         if plan is None:
             # Without a plan of our own, what runs is the plan, also after the backend's restart.
-            self._plan = state.plan or None
+            self._plan, self._keep = state.plan or None, state.keep
             return
-        if state.plan == plan:
+        if state.plan == plan and state.keep == self._keep:
             self._is_new = False
             return
         now_s = self._clock.now_s()
         if (self._is_new or not state.plan) and now_s - self._sent_s >= RESEND_S:
             self._sent_s = now_s
-            self.channel.send(ApplyPlan(gpulets=plan))
+            self.channel.send(ApplyPlan(gpulets=plan, keep=self._keep))
             logger.info("plan sent backend=%s gpulets=%d", self.name, len(plan))

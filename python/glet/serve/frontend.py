@@ -21,6 +21,7 @@ from glet.plan.even import EvenPlanner, Load
 from glet.serve.app_routing import tightest_ms
 from glet.serve.backend_link import BackendLink
 from glet.serve.frontend_report import models_body, stats_body
+from glet.serve.hand_over import still_needed
 from glet.serve.poll_loop import PollLoop
 from glet.serve.route_table import RouteTable, routing
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
@@ -112,11 +113,25 @@ class Frontend:
         if self._plan is None:
             self._plan = self._make_plan()
         self._table.apply(routing(self._states(), self._silent()))
+        self._hand_over()
         if self._is_starting and not self._awaits_hellos():
             self._is_starting = False
             self._loop.set_starting(False)
         self._tell_errors()
         self._tell_ready()
+
+    def _hand_over(self) -> None:
+        """Devices that the plan takes a model from serve it until it is ready elsewhere."""
+        if self._plan is None:
+            return
+        heard = self._heard()
+        for link in self._links:
+            link.keep(still_needed(self._plan, link.device, heard))
+
+    def _heard(self) -> dict[int, BackendState]:
+        """The states by device, without those of backends that are silent."""
+        silent = self._silent()
+        return {s.number: s for name, s in self._states().items() if name not in silent}
 
     def _states(self) -> dict[str, BackendState]:
         return {link.name: link.state for link in self._links if link.state is not None}
@@ -168,7 +183,8 @@ class Frontend:
                 )
             )
         for link in self._links:
-            link.want(plan.on_device(link.device))
+            keep = still_needed(plan, link.device, self._heard())
+            link.want(plan.on_device(link.device), keep)
 
     def _tell_errors(self) -> None:
         """Each error of a model once, in the words of the first backend that has it."""

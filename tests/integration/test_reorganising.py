@@ -1,0 +1,313 @@
+"""A device is reorganised while it serves: nothing is lost, nobody waits for long."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from glet.client import Client
+from glet.clock import SystemClock
+from glet.config.cluster import BackendConfig, ClusterConfig
+from glet.errors import RequestError
+from glet.serve.up import LocalCluster
+from glet.types.plan import GpuletPlan, ModelShare
+from glet.wire.channel import DealerChannel
+from glet.wire.messages import (
+    VERSION,
+    ApplyPlan,
+    BackendState,
+    BackendToFrontend,
+    Hello,
+    StateSeen,
+)
+
+MODEL_TOML = """
+slo_ms = 2000.0
+max_batch = 8
+[[input]]
+name = "x"
+dtype = "float32"
+shape = [4]
+[[output]]
+name = "y"
+dtype = "float32"
+shape = [4]
+"""
+X = np.arange(4, dtype=np.float32)
+WAIT_S = 60.0
+
+
+def config(tmp_path: Path, **settings: Any) -> ClusterConfig:
+    """Emulated models `a` and `b`, quicker on a larger share; `c` loads nowhere below 50 %."""
+    for name in "abc":
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "model.toml").write_text(MODEL_TOML)
+        (folder / "model.py").write_text("def infer(x):\n    return x * 2\n")
+    lines = [
+        f"{name},{share},{batch},{200.0 / share + 0.1 * batch}\n"
+        for name in "ab"
+        for share in (20, 40, 50, 60, 80, 100)
+        for batch in (1, 8)
+    ]
+    profile = tmp_path / "latency.csv"
+    profile.write_text("".join(lines) + "c,100,1,2.0\nc,100,8,4.0\n")
+    given: dict[str, Any] = {
+        "listen": "tcp://127.0.0.1:0",
+        "models": str(tmp_path / "models"),
+        "partition": "profiled",
+        "run_dir": str(tmp_path / "r"),
+        "plan": str(tmp_path / "ModelList.txt"),
+        "backend": (BackendConfig(profile=str(profile)),),
+    }
+    (tmp_path / "ModelList.txt").write_text("0,50,0,a,4,0\n0,50,1,b,4,0\n")
+    return ClusterConfig(**{**given, **settings})
+
+
+def gpulet(share_pct: int, *models: str, dedup: int = 0) -> GpuletPlan:
+    shares = tuple(ModelShare(model=m, batch=4, time_share=1 / len(models)) for m in models)
+    return GpuletPlan(device=0, share_pct=share_pct, dedup=dedup, models=shares)
+
+
+class Line:
+    """A frontend that does nothing but tell a backend its plans."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", control: str) -> None:
+        hello = Hello(version=VERSION, role="frontend", name="test")
+        self.channel: DealerChannel[BackendToFrontend] = DealerChannel(
+            context, control, BackendToFrontend, hello
+        )
+        self.states: list[BackendState] = []
+
+    def apply(self, *gpulets: GpuletPlan, keep: tuple[str, ...] = ()) -> None:
+        self.channel.send(ApplyPlan(gpulets=gpulets, keep=keep))
+
+    def state(self) -> BackendState | None:
+        """The last one."""
+        for message in self.channel.receive():
+            if isinstance(message, BackendState):
+                self.states.append(message)
+                self.channel.send(StateSeen(seq=message.seq))
+        return self.states[-1] if self.states else None
+
+    def places(self) -> dict[int, tuple[int, str, str]]:
+        """Share, state and ready models by gpulet."""
+        state = self.state()
+        return {
+            g.gpulet: (
+                g.share_pct,
+                g.state,
+                "".join(sorted(m.name for m in g.models if m.state == "ready")),
+            )
+            for g in (state.gpulets if state is not None else ())
+        }
+
+    def error(self) -> str:
+        state = self.state()
+        return state.error if state is not None else ""
+
+
+@contextmanager
+def line_to(tmp_path: Path, device: str = "device0") -> Iterator[Line]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    line = Line(context, f"ipc://{tmp_path}/r/{device}/control")
+    try:
+        yield line
+    finally:
+        line.channel.close()
+        context.term()
+
+
+@contextmanager
+def load(endpoint: str, models: str) -> Iterator[Counter[str]]:
+    """Asks models from a thread each for as long as the block lasts; outcomes, `asked` among them.
+
+    Every question has its answer when the block has ended.
+    """
+    outcomes: Counter[str] = Counter()
+    lock, stop = threading.Lock(), threading.Event()
+
+    def ask(model: str) -> None:
+        with Client(endpoint) as client:
+            while not stop.is_set():
+                try:
+                    client.infer(model, {"x": X}, deadline_ms=20_000)
+                    outcome = f"ok {model}"
+                except RequestError as error:
+                    outcome = error.code
+                with lock:
+                    outcomes[outcome] += 1
+
+    threads = [threading.Thread(target=ask, args=(model,)) for model in models]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
+    """Polls until it holds."""
+    clock = SystemClock()
+    start_s = clock.now_s()
+    while not what():
+        assert clock.now_s() - start_s < WAIT_S
+        poll(0.02)
+
+
+def test_resizing_and_moving_under_load_loses_nothing(tmp_path: Path) -> None:
+    plans = [
+        (gpulet(60, "a"), gpulet(40, "b")),
+        (gpulet(60, "a", "b"), gpulet(40, "b")),
+        (gpulet(20, "a"), gpulet(80, "b")),
+        (gpulet(20, "b"), gpulet(80, "a")),
+        (gpulet(100, "b", "a"),),
+        (gpulet(50, "a"), gpulet(50, "b", dedup=1)),
+    ]
+    with (
+        LocalCluster(config(tmp_path), SystemClock()) as cluster,
+        load(cluster.endpoint, "aabb") as outcomes,
+        line_to(tmp_path) as line,
+    ):
+        wait_for(lambda: min(outcomes["ok a"], outcomes["ok b"]) > 5, cluster.poll)
+        wait_for(lambda: len(line.places()) == 2, cluster.poll)
+        first = set(line.places())
+        for plan in plans:
+            line.apply(*plan)
+            wanted = sorted((g.share_pct, "".join(sorted(m.model for m in g.models))) for g in plan)
+            wait_for(
+                lambda wanted=wanted: (
+                    sorted((share, models) for share, state, models in line.places().values())
+                    == wanted
+                ),
+                cluster.poll,
+            )
+            seen = outcomes.copy()
+            for model in "ab":
+                wait_for(
+                    lambda m=model, seen=seen: outcomes[f"ok {m}"] > seen[f"ok {m}"] + 3,
+                    cluster.poll,
+                )
+        # Who is resized stays who it is; a number never comes twice.
+        assert len(first & set(line.places())) == 1
+    assert set(outcomes) == {"ok a", "ok b"}
+    served = [frozenset(m for p in places_of(s) for m in p) for s in line.states]
+    assert set(served) == {frozenset("ab")}
+
+
+def places_of(state: BackendState) -> list[str]:
+    return [
+        "".join(m.name for m in g.models if m.state == "ready")
+        for g in state.gpulets
+        if g.state == "ready"
+    ]
+
+
+def test_a_resized_gpulet_takes_the_time_of_its_share(tmp_path: Path) -> None:
+    with (
+        LocalCluster(config(tmp_path), SystemClock()) as cluster,
+        line_to(tmp_path) as line,
+        Client(cluster.endpoint) as client,
+    ):
+        wait_for(lambda: bool(line.places()), cluster.poll)
+        line.apply(gpulet(20, "a"))
+        wait_for(lambda: list(line.places().values()) == [(20, "ready", "a")], cluster.poll)
+        (row,) = client.models()["a"]["gpulets"]
+        assert dict(row["latency_ms"])[1] == pytest.approx(10.1)
+        for _ in range(5):
+            client.infer("a", {"x": X})
+        state = line.state()
+        assert state is not None
+        number = state.gpulets[0].models[0].model
+        wait_for(lambda: batches_of(line, number)[0] >= 5, cluster.poll)
+        batches, busy_ms = batches_of(line, number)
+        # An emulated batch never ends early.
+        assert busy_ms / batches >= 10.1
+
+
+def batches_of(line: Line, number: int) -> tuple[int, float]:
+    state = line.state()
+    counters = [c for c in (state.counters if state is not None else ()) if c.model == number]
+    return sum(c.batches for c in counters), sum(c.busy_ms for c in counters)
+
+
+def test_a_plan_that_fails_leaves_the_last_one_and_a_later_one_is_tried(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    (tmp_path / "models" / "c" / "model.py").write_text(
+        "def load():\n    raise OSError('no such weights')\n"
+    )
+    settings = ClusterConfig(
+        listen=settings.listen,
+        models=settings.models,
+        run_dir=settings.run_dir,
+        plan=settings.plan,
+    )
+    (tmp_path / "ModelList.txt").write_text("0,100,0,a,4,0\n")
+    with (
+        LocalCluster(settings, SystemClock()) as cluster,
+        load(cluster.endpoint, "a") as outcomes,
+        line_to(tmp_path) as line,
+    ):
+        wait_for(lambda: outcomes["ok a"] > 5, cluster.poll)
+        line.apply(gpulet(100, "c"))
+        wait_for(lambda: "no such weights" in line.error(), cluster.poll)
+        seen = outcomes["ok a"]
+        wait_for(lambda: outcomes["ok a"] > seen + 5, cluster.poll)
+        state = line.state()
+        assert state is not None
+        assert [m.model for g in state.served for m in g.models] == ["a"]
+        assert [m.model for g in state.plan for m in g.models] == ["c"]
+        (tmp_path / "models" / "c" / "model.py").write_text("def infer(x):\n    return x\n")
+        line.apply(gpulet(100, "c", "a"))
+        wait_for(lambda: list(line.places().values()) == [(100, "ready", "ac")], cluster.poll)
+        wait_for(lambda: line.error() == "", cluster.poll)
+    assert set(outcomes) == {"ok a"}
+
+
+def test_a_model_that_goes_elsewhere_is_kept_until_it_is_there(tmp_path: Path) -> None:
+    with (
+        LocalCluster(config(tmp_path), SystemClock()) as cluster,
+        load(cluster.endpoint, "a") as outcomes,
+        line_to(tmp_path) as line,
+    ):
+        wait_for(lambda: outcomes["ok a"] > 5, cluster.poll)
+        line.apply(gpulet(50, "b"), keep=("a",))
+        wait_for(lambda: bool((s := line.state()) and s.keep == ("a",)), cluster.poll)
+        seen = outcomes["ok a"]
+        wait_for(lambda: outcomes["ok a"] > seen + 5, cluster.poll)
+        assert sorted(models for _, _, models in line.places().values()) == ["a", "b"]
+        line.apply(gpulet(50, "b"))
+        wait_for(lambda: list(line.places().values()) == [(50, "ready", "b")], cluster.poll)
+        wait_for(lambda: outcomes["unavailable"] > 0, cluster.poll)
+    assert set(outcomes) == {"ok a", "unavailable"}
+
+
+def test_a_device_without_gpulets_has_no_executor_until_it_gets_one(tmp_path: Path) -> None:
+    settings = config(tmp_path, release_after_s=0.0)
+    with (
+        LocalCluster(settings, SystemClock()) as cluster,
+        line_to(tmp_path) as line,
+        Client(cluster.endpoint) as client,
+    ):
+        wait_for(lambda: bool(line.places()), cluster.poll)
+        line.apply()
+        wait_for(lambda: bool((s := line.state()) and not s.executors), cluster.poll)
+        line.apply(gpulet(100, "a"))
+        wait_for(lambda: list(line.places().values()) == [(100, "ready", "a")], cluster.poll)
+        wait_for(lambda: client.models()["a"]["state"] == "serving", cluster.poll)
+        assert np.array_equal(client.infer("a", {"x": X}), X)
+        state = line.state()
+        assert state is not None
+        (executor,) = state.executors
+        # A life of its own, which is not counted as the end of one that failed.
+        assert (executor.generation, executor.restarts) == (2, 0)
+        assert state.in_use_s > 0
