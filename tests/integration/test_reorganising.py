@@ -108,6 +108,11 @@ class Line:
             for g in (state.gpulets if state is not None else ())
         }
 
+    def shows(self, plan: tuple[GpuletPlan, ...]) -> bool:
+        """Whether that is there, and nothing else."""
+        wanted = [(g.share_pct, "".join(sorted(m.model for m in g.models))) for g in plan]
+        return sorted(wanted) == sorted((s, models) for s, _, models in self.places().values())
+
     def error(self) -> str:
         state = self.state()
         return state.error if state is not None else ""
@@ -183,25 +188,18 @@ def test_resizing_and_moving_under_load_loses_nothing(tmp_path: Path) -> None:
         first = set(line.places())
         for plan in plans:
             line.apply(*plan)
-            wanted = sorted((g.share_pct, "".join(sorted(m.model for m in g.models))) for g in plan)
-            wait_for(
-                lambda wanted=wanted: (
-                    sorted((share, models) for share, state, models in line.places().values())
-                    == wanted
-                ),
-                cluster.poll,
-            )
+            wait_for(lambda: line.shows(plan), cluster.poll)  # noqa: B023
             seen = outcomes.copy()
-            for model in "ab":
-                wait_for(
-                    lambda m=model, seen=seen: outcomes[f"ok {m}"] > seen[f"ok {m}"] + 3,
-                    cluster.poll,
-                )
+            wait_for(lambda: all_ask_on(outcomes, seen), cluster.poll)  # noqa: B023
         # Who is resized stays who it is; a number never comes twice.
         assert len(first & set(line.places())) == 1
     assert set(outcomes) == {"ok a", "ok b"}
     served = [frozenset(m for p in places_of(s) for m in p) for s in line.states]
     assert set(served) == {frozenset("ab")}
+
+
+def all_ask_on(outcomes: Counter[str], seen: Counter[str]) -> bool:
+    return all(outcomes[f"ok {model}"] > seen[f"ok {model}"] + 3 for model in "ab")
 
 
 def places_of(state: BackendState) -> list[str]:
@@ -304,7 +302,7 @@ def test_a_device_without_gpulets_has_no_executor_until_it_gets_one(tmp_path: Pa
         line.apply(gpulet(100, "a"))
         wait_for(lambda: list(line.places().values()) == [(100, "ready", "a")], cluster.poll)
         wait_for(lambda: client.models()["a"]["state"] == "serving", cluster.poll)
-        assert np.array_equal(client.infer("a", {"x": X}), X)
+        assert np.array_equal(np.asarray(client.infer("a", {"x": X})), X)
         state = line.state()
         assert state is not None
         (executor,) = state.executors

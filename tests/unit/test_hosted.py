@@ -241,10 +241,14 @@ def test_what_is_wanted_again_before_it_ended_serves_on() -> None:
     hosted: dict[int, HostedGpulet] = {}
     settle(hosted, [gpulet(0, "a", "b")])
     retire(hosted, [gpulet(0, "a")], 3)
-    assert hosted[0].models["b"].state == "draining"
+    assert states(hosted) == {"a": "ready", "b": "draining"}
     ending = UnloadModel(step=1, gpulet=0, model=NUMBERS["b"], drain_ms=1.0)
     revive(hosted, [gpulet(0, "a", "b")], ending)
-    assert hosted[0].models["b"].state == "draining"
+    assert states(hosted) == {"a": "ready", "b": "draining"}
     revive(hosted, [gpulet(0, "a", "b")], None)
-    assert hosted[0].models["b"].state == "ready"
+    assert states(hosted) == {"a": "ready", "b": "ready"}
     assert settle(hosted, [gpulet(0, "a", "b")]) == []
+
+
+def states(hosted: dict[int, HostedGpulet]) -> dict[str, str]:
+    return {name: model.state for name, model in hosted[0].models.items()}
