@@ -52,6 +52,7 @@ POLL_S = 0.002
 REST_S = 0.15
 BATCH = 4
 EMULATED_SLO_MS = 500.0
+RATE_RPS = {"emulated": 300.0, "cpu": 100.0}
 
 
 class Case(NamedTuple):
@@ -244,11 +245,12 @@ def loaded(
     device.change(case.plans[0], cluster)
     loop = core.LoadLoop(libzmq_path(), cluster.endpoint)
     seconds = 2.0 * args.changes * (REST_S + args.longest_s) + 2.0 * SETTLE_S
-    arrivals_ns = np.arange(0.0, seconds, 1.0 / args.rps) * NS
+    rps = args.rps or RATE_RPS[case.kind]
+    arrivals_ns = np.arange(0.0, seconds, 1.0 / rps) * NS
     rng = np.random.default_rng(0)
     for name in names:
         x = SAMPLES.get(name, np.zeros(4, dtype=np.float32))
-        shifted = (arrivals_ns + rng.uniform(0.0, NS / args.rps)).astype(np.int64)
+        shifted = (arrivals_ns + rng.uniform(0.0, NS / rps)).astype(np.int64)
         loop.add_model(name, [[(INPUT_NAMES.get(name, "x"), x)]], arrivals_ns=shifted)
     try:
         start_ns = core.now_ns()
@@ -327,7 +329,12 @@ def measure(case: Case, args: argparse.Namespace) -> None:
         figures["others_ratio"] = figures["others_p99_changing_ms"] / figures["others_p99_ms"]
     emit(
         "reorganise",
-        {"device": case.kind, "change": case.change, "rps": args.rps, "blocks": args.blocks},
+        {
+            "device": case.kind,
+            "change": case.change,
+            "rps": args.rps or RATE_RPS[case.kind],
+            "blocks": args.blocks,
+        },
         **figures,
         requests=len(records),
         late=int(np.isin(records["outcome"], [Outcome.LATE, Outcome.FULL]).sum()),
@@ -342,7 +349,7 @@ def main() -> None:
     )
     parser.add_argument("--changes", type=int, default=100, help="of each kind")
     parser.add_argument("--blocks", type=int, default=5, help="with changes, and as many without")
-    parser.add_argument("--rps", type=float, default=300.0, help="of each model")
+    parser.add_argument("--rps", type=float, help=f"of each model; without, {RATE_RPS}")
     parser.add_argument("--longest-s", type=float, default=0.5, help="what a change may take")
     parser.add_argument("--only", choices=("emulated", "cpu"), help="one kind of device")
     args = parser.parse_args()

@@ -34,6 +34,7 @@ SCRIPTS = (
     "devices_used",
     "plan_time",
     "control_round",
+    "reorganise",
 )
 HAVE_NO_LENGTH = (
     "idle_memory",
@@ -42,6 +43,7 @@ HAVE_NO_LENGTH = (
     "devices_used",
     "plan_time",
     "control_round",
+    "reorganise",
 )
 
 Line = dict[str, Any]

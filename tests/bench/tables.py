@@ -95,6 +95,17 @@ ASKED: list[tuple[str, str, str, dict[str, Any], str, str]] = [
      "added_p50_ms", " ms"),
     ("frontend and wire at half load, echo", "<= 1 ms median", "added_latency", {"model": "echo"},
      "added_p50_ms", " ms"),
+    *(
+        (f"pause of a model, {what}, {device}, p99 of 100", "<= 50 ms", "reorganise",
+         {"change": what, "device": device}, "pause_p99_ms", " ms")
+        for device in ("emulated", "cpu")
+        for what in ("resize", "move")
+    ),
+    *(
+        (f"p99 of the others while one changes, {what}", "<= 1.1x of p99 without", "reorganise",
+         {"change": what, "device": "emulated"}, "others_ratio", "x")
+        for what in ("resize", "move")
+    ),
     ("devices against the proven bound, all random problems", "<= 1.05x on average", "devices_used",
      {"load": "all"}, "over_bound", "x"),
     *(

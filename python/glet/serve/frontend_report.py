@@ -38,6 +38,8 @@ def stats_body(
                 "kind": state.device.kind,
                 "emulated": state.device.emulated,
                 "alive": name not in silent,
+                "in_use_s": state.in_use_s,
+                "error": state.error,
             }
             for name, state in sorted(states.items())
         ],
