@@ -104,7 +104,7 @@ class Device:
 
     def listen(self, limit_s: float) -> None:
         """Takes what comes within that time."""
-        if self.channel.socket.poll(limit_s * 1000.0):
+        if self.channel.socket.poll(int(limit_s * 1000.0)):
             for message in self.channel.receive():
                 if isinstance(message, BackendState):
                     self._state = message
@@ -277,7 +277,9 @@ def longest_gaps_ms(answered_ns: np.ndarray, spans: list[tuple[int, int]]) -> np
     for start_ns, end_ns in spans:
         first = max(0, np.searchsorted(answered_ns, start_ns) - 1)
         last = np.searchsorted(answered_ns, end_ns, side="right") + 1
-        gaps.append(np.diff(answered_ns[first:last]).max() / 1e6)
+        around = answered_ns[first:last]
+        if len(around) > 1:
+            gaps.append(np.diff(around).max() / 1e6)
     return np.array(gaps)
 
 
@@ -299,7 +301,8 @@ def latencies_ms(
     for start_ns, end_ns in spans:
         inside |= (records["intended_ns"] >= start_ns) & (records["intended_ns"] < end_ns)
     chosen = records[wanted & inside & (records["outcome"] == 0)]
-    return (chosen["answered_ns"] - chosen["intended_ns"]) / 1e6
+    taken_ms: np.ndarray = (chosen["answered_ns"] - chosen["intended_ns"]) / 1e6
+    return taken_ms
 
 
 def measure(case: Case, args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -169,7 +170,8 @@ def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
         poll(0.02)
 
 
-def test_resizing_and_moving_under_load_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ["device", "gpulet"])
+def test_resizing_and_moving_under_load_loses_nothing(tmp_path: Path, isolation: str) -> None:
     plans = [
         (gpulet(60, "a"), gpulet(40, "b")),
         (gpulet(60, "a", "b"), gpulet(40, "b")),
@@ -179,7 +181,7 @@ def test_resizing_and_moving_under_load_loses_nothing(tmp_path: Path) -> None:
         (gpulet(50, "a"), gpulet(50, "b", dedup=1)),
     ]
     with (
-        LocalCluster(config(tmp_path), SystemClock()) as cluster,
+        LocalCluster(config(tmp_path, isolation=isolation), SystemClock()) as cluster,
         load(cluster.endpoint, "aabb") as outcomes,
         line_to(tmp_path) as line,
     ):
@@ -291,21 +293,31 @@ def test_a_model_that_goes_elsewhere_is_kept_until_it_is_there(tmp_path: Path) -
 
 def test_a_device_without_gpulets_has_no_executor_until_it_gets_one(tmp_path: Path) -> None:
     settings = config(tmp_path, release_after_s=0.0)
+    both = (settings.backend[0], msgspec.structs.replace(settings.backend[0], device=1))
+    settings = msgspec.structs.replace(settings, backend=both)
     with (
         LocalCluster(settings, SystemClock()) as cluster,
-        line_to(tmp_path) as line,
+        load(cluster.endpoint, "a") as outcomes,
+        line_to(tmp_path, "device1") as line,
         Client(cluster.endpoint) as client,
     ):
-        wait_for(lambda: bool(line.places()), cluster.poll)
-        line.apply()
-        wait_for(lambda: bool((s := line.state()) and not s.executors), cluster.poll)
-        line.apply(gpulet(100, "a"))
-        wait_for(lambda: list(line.places().values()) == [(100, "ready", "a")], cluster.poll)
-        wait_for(lambda: client.models()["a"]["state"] == "serving", cluster.poll)
-        assert np.array_equal(np.asarray(client.infer("a", {"x": X})), X)
-        state = line.state()
-        assert state is not None
-        (executor,) = state.executors
-        # A life of its own, which is not counted as the end of one that failed.
-        assert (executor.generation, executor.restarts) == (2, 0)
-        assert state.in_use_s > 0
+        for generation in (1, 2):
+            wait_for(lambda: bool((s := line.state()) and not s.executors), cluster.poll)
+            line.apply(msgspec.structs.replace(gpulet(100, "a"), device=1))
+            wait_for(lambda: list(line.places().values()) == [(100, "ready", "a")], cluster.poll)
+            wait_for(lambda: routes_of(client, "a") == 2, cluster.poll)
+            state = line.state()
+            assert state is not None
+            (executor,) = state.executors
+            # A life of its own, which is not counted as the end of one that failed.
+            assert (executor.generation, executor.restarts) == (generation, 0)
+            line.apply()
+        assert line.states[-1].in_use_s > 0
+        wait_for(lambda: routes_of(client, "a") == 1, cluster.poll)
+        seen = outcomes["ok a"]
+        wait_for(lambda: outcomes["ok a"] > seen + 5, cluster.poll)
+    assert set(outcomes) == {"ok a"}
+
+
+def routes_of(client: Client, model: str) -> int:
+    return sum(row["state"] == "ready" for row in client.models()[model]["gpulets"])
