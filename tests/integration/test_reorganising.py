@@ -1,5 +1,6 @@
 """A device is reorganised while it serves: nothing is lost, nobody waits for long."""
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -240,16 +241,38 @@ def batches_of(line: Line, number: int) -> tuple[int, float]:
     return sum(c.batches for c in counters), sum(c.busy_ms for c in counters)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_gpulet_of_cores_gets_more_of_them_while_it_serves(tmp_path: Path) -> None:
+    settings = on_cores(config(tmp_path))
+    (tmp_path / "ModelList.txt").write_text("0,50,0,a,4,0\n")
+    with (
+        LocalCluster(settings, SystemClock()) as cluster,
+        load(cluster.endpoint, "a") as outcomes,
+        line_to(tmp_path) as line,
+    ):
+        for share_pct in (100, 50, 100):
+            line.apply(gpulet(share_pct, "a"))
+            wait_for(lambda: line.shows((gpulet(share_pct, "a"),)), cluster.poll)  # noqa: B023
+            seen = outcomes["ok a"]
+            wait_for(lambda: outcomes["ok a"] > seen + 5, cluster.poll)  # noqa: B023
+            state = line.state()
+            assert state is not None
+            (placed,) = state.gpulets
+            total = len(os.sched_getaffinity(0))
+            assert (placed.gpulet, len(placed.cores)) == (0, share_pct * total // 100)
+            assert placed.given_pct == pytest.approx(100.0 * len(placed.cores) / total)
+    assert set(outcomes) == {"ok a"}
+
+
+def on_cores(settings: ClusterConfig) -> ClusterConfig:
+    """The same models, computed on the cores of this machine."""
+    return msgspec.structs.replace(settings, partition="cpu", backend=(BackendConfig(),))
+
+
 def test_a_plan_that_fails_leaves_the_last_one_and_a_later_one_is_tried(tmp_path: Path) -> None:
-    settings = config(tmp_path)
+    settings = on_cores(config(tmp_path))
     (tmp_path / "models" / "c" / "model.py").write_text(
         "def load():\n    raise OSError('no such weights')\n"
-    )
-    settings = ClusterConfig(
-        listen=settings.listen,
-        models=settings.models,
-        run_dir=settings.run_dir,
-        plan=settings.plan,
     )
     (tmp_path / "ModelList.txt").write_text("0,100,0,a,4,0\n")
     with (
