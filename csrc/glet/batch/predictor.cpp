@@ -42,6 +42,10 @@ void Predictor::doubt() {
 }
 
 void Predictor::replace(profile::LatencyTable table, int max_batch) {
+  if (!(table == table_)) {
+    mean_ = 1.0;
+    deviation_ = 0.0;
+  }
   table_ = std::move(table);
   predict(max_batch);
 }

@@ -30,7 +30,8 @@ class Predictor {
 
   const profile::LatencyTable& table() const { return table_; }
   double mean() const { return mean_; }
-  // Keeps what was learned: the device is the same one.
+  // What was learned stays with the same table. Another one is of another share: there it would
+  // only be wrong, and a factor that is too large refuses requests that could be served.
   void replace(profile::LatencyTable table, int max_batch);
 
  private:

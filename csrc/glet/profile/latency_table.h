@@ -25,6 +25,8 @@ class LatencyTable {
   // Latency of a batch, 1 <= batch <= max_batch(). Throws ProfileError outside that range.
   Nanos at(int batch) const;
 
+  bool operator==(const LatencyTable&) const = default;
+
  private:
   std::vector<Nanos> by_batch_;  // index is the batch; entry 0 is unused
 };
