@@ -81,3 +81,16 @@ TEST_CASE("counters add up field by field") {
   CHECK(total.batches == 66);
   CHECK(total.items == 77);
 }
+
+TEST_CASE("the filled buckets are all that was recorded") {
+  Histogram histogram;
+  CHECK(histogram.filled().empty());
+  for (int i = 0; i < 3; ++i) histogram.record(Nanos{5});
+  histogram.record(Nanos{1'000'000});
+  const auto filled = histogram.filled();
+  REQUIRE(filled.size() == 2);
+  CHECK(filled[0] == std::pair<std::int64_t, std::uint64_t>{5, 3});
+  CHECK(filled[1].second == 1);
+  CHECK(filled[1].first >= 1'000'000);
+  CHECK(filled[1].first <= 1'000'000 + 1'000'000 / 16);
+}

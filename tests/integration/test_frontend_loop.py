@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
+from glet.clock import SystemClock
 from glet.errors import ConfigError
 from glet.native import core
 from glet.wire.zmq_path import libzmq_path
@@ -137,8 +138,23 @@ def test_a_request_travels_untouched_and_its_answer_comes_back(rig: SimpleNamesp
         "queue_ms": 1.0, "batch_ms": 0.0, "execute_ms": 2.0,
     }  # fmt: skip
     assert tensors == [Y]
-    assert rig.loop.stats()["m"]["ok"] == 1
+    stats = rig.loop.stats()["m"]
+    assert (stats["ok"], stats["good"]) == (1, 1)
+    ((upper_ns, count),) = stats["latency"]
+    assert count == 1
+    # Buckets are at most 1/16 wide; the quantile is cut at the longest there was.
+    assert stats["p50_ms"] <= upper_ns / 1e6 <= stats["p50_ms"] * (1 + 1 / 16) + 1e-6
     assert rig.loop.outstanding() == 0
+
+
+def test_an_answer_after_the_deadline_is_ok_but_not_good(rig: SimpleNamespace) -> None:
+    rig.client.infer(6, deadline_ms=1.0)
+    request = rig.executors[0].request()
+    SystemClock().sleep_s(0.002)
+    rig.executors[0].reply(request, OK, Y)
+    assert rig.client.hear()[0]["op"] == "result"
+    stats = rig.loop.stats()["m"]
+    assert (stats["ok"], stats["good"]) == (1, 0)
 
 
 def test_inputs_in_another_order_arrive_in_the_signatures_order(rig: SimpleNamespace) -> None:

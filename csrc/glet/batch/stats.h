@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "glet/time.h"
 
@@ -73,6 +75,17 @@ class Histogram {
       seen += buckets_[static_cast<std::size_t>(bucket)];
     }
     return seen;
+  }
+
+  // The buckets that hold something: (upper end in ns, how many), rising.
+  std::vector<std::pair<std::int64_t, std::uint64_t>> filled() const {
+    std::vector<std::pair<std::int64_t, std::uint64_t>> found;
+    if (count_ == 0) return found;
+    for (int bucket = 0; bucket < kBuckets; ++bucket) {
+      const std::uint64_t count = buckets_[static_cast<std::size_t>(bucket)];
+      if (count > 0) found.emplace_back(upper_of(bucket).count(), count);
+    }
+    return found;
   }
 
   void add(const Histogram& other) {

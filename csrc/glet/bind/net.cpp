@@ -30,6 +30,7 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   py::dict out;
   out["received"] = stats.received;
   out["ok"] = stats.ok;
+  out["good"] = stats.good;
   out["late"] = stats.late;
   out["full"] = stats.full;
   out["failed"] = stats.failed;
@@ -42,6 +43,7 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   out["p50_ms"] = stats.p50_ms;
   out["p95_ms"] = stats.p95_ms;
   out["p99_ms"] = stats.p99_ms;
+  out["latency"] = stats.latency;
   return out;
 }
 

@@ -185,6 +185,7 @@ std::vector<FrontendModelStats> FrontendCore::stats() const {
     stats.p50_ms = quantile_ms(0.5);
     stats.p95_ms = quantile_ms(0.95);
     stats.p99_ms = quantile_ms(0.99);
+    stats.latency = latency.filled();
     all.push_back(std::move(stats));
   }
   return all;

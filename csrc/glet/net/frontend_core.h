@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "glet/batch/stats.h"
@@ -34,9 +35,11 @@ struct FrontendModelStats {
   std::string model;
   bool is_app = false;
   std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0;
+  std::uint64_t good = 0;                 // ok, answered by the deadline
   std::uint64_t retried = 0, unsent = 0;  // unsent: the client had gone, or did not read
   std::size_t outstanding = 0;
-  double p50_ms = 0, p95_ms = 0, p99_ms = 0;  // arrival to answer, of ok
+  double p50_ms = 0, p95_ms = 0, p99_ms = 0;                    // arrival to answer, of ok
+  std::vector<std::pair<std::int64_t, std::uint64_t>> latency;  // Histogram::filled() of the same
 };
 
 // A request that the loop does not answer itself.

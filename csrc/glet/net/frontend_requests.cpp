@@ -252,6 +252,7 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
   FrontendModelStats& counts = model.counters.counts;
   if (!send_to_client(pending->client, scratch_, &frames_)) ++counts.unsent;
   ++counts.ok;
+  if (now <= pending->deadline) ++counts.good;
   --counts.outstanding;
   model.counters.latency.record(now - pending->arrival);
   pending->frames.clear();
