@@ -116,11 +116,12 @@ class Executor:
             self._channel.send(done)
 
     def _beat(self) -> None:
-        counters = tuple(_counters(stats) for stats in self._engine.stats())
+        now_s = self._clock.now_s()
+        counters = tuple(_counters(stats, now_s) for stats in self._engine.stats())
         self._channel.send(ExecutorBeat(outstanding=self._loop.outstanding(), counters=counters))
 
 
-def _counters(stats: Any) -> ModelCounters:
+def _counters(stats: Any, now_s: float) -> ModelCounters:
     return ModelCounters(
         gpulet=stats.gpulet,
         model=stats.model,
@@ -134,6 +135,7 @@ def _counters(stats: Any) -> ModelCounters:
         correction=stats.correction,
         busy_ms=stats.busy_ns / 1e6,
         running_ms=stats.running_ns / 1e6,
+        at_s=now_s,
     )
 
 

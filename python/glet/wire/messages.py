@@ -133,7 +133,7 @@ class AppState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gpulet counted for a model since its executor started.
+    """What a gpulet counted for a model since its executor started, until `at_s` of its clock.
 
     `running_ms` is how long a batch of it has been running by now.
     """
@@ -150,6 +150,7 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     correction: float = 1.0
     busy_ms: float = 0.0
     running_ms: float = 0.0
+    at_s: float = 0.0
 
 
 class BackendState(Message, frozen=True, kw_only=True):
@@ -318,6 +319,7 @@ class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     slo_ms: float
+    max_batch: int = 0
     received: int = 0
     ok: int = 0
     good: int = 0
@@ -334,7 +336,8 @@ class FrontendReport(Message, frozen=True, kw_only=True):
     """Some times a second: what a frontend counted, and all that its backends told it.
 
     `incarnation` is new with every start of the frontend; `silent` are backends not heard for a
-    while. `sent_s` is the frontend's clock.
+    while. `sent_s` is the frontend's clock. States come without their `models`: with many devices
+    these would be most of it, and `slo_ms` and `max_batch` are what is needed of them.
     """
 
     name: str
@@ -356,7 +359,13 @@ class RoundDone(Message, frozen=True, kw_only=True):
     """A control round ended: its record, for whoever watches. `record` is a JSON object."""
 
     round: int
-    record: msgspec.Raw
+    record: bytes
+
+
+class Observed(Message, frozen=True, kw_only=True):
+    """Once a second: what the controller sees. `observation` is a JSON object."""
+
+    observation: bytes
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
@@ -375,4 +384,4 @@ BackendToExecutor = (
 )
 ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
 FrontendToController = Hello | Refused | Heartbeat | FrontendReport
-ControllerToFrontend = Hello | Refused | NewPlan | RoundDone
+ControllerToFrontend = Hello | Refused | NewPlan | RoundDone | Observed
