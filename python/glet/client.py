@@ -96,6 +96,10 @@ class Client:
         """The frontend's counters and gpulets."""
         return self._ask("stats")
 
+    def observation(self) -> dict[str, Any]:
+        """What the controller saw last, and how the plan changed: wire/README.md, section 4."""
+        return self._ask("observation")
+
     def _ask(self, op: str) -> dict[str, Any]:
         return read_body(self._loop.wait(submit_op(self._loop, op)))
 
@@ -155,6 +159,11 @@ class AsyncClient:
         """See Client.stats."""
         self._listen()
         return read_body(await self._ended(submit_op(self._loop, "stats")))
+
+    async def observation(self) -> dict[str, Any]:
+        """See Client.observation."""
+        self._listen()
+        return read_body(await self._ended(submit_op(self._loop, "observation")))
 
     async def aclose(self) -> None:
         """Ends what is in flight as UnavailableError. Calling it twice is harmless."""

@@ -48,6 +48,9 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     may cost, in devices. A new plan is given out `reorganise_s` after it was made. With `correct`
     latencies are planned as measured. `record` is a JSONL file that every round is appended to.
     `cost_per_device_s` is for reports.
+
+    The frontend starts the controller, of several frontends the one with `start`; the others find
+    it at `address`, `tcp://HOST:PORT` or empty for the run directory.
     """
 
     mode: Literal["auto", "static", "follow", "published"] = "auto"
@@ -68,6 +71,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     correct: bool = True
     record: str = ""
     cost_per_device_s: Annotated[float, Meta(ge=0.0)] = 1.0
+    start: bool = True
+    address: str = ""
 
 
 class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,6 +48,11 @@ class BackendLink:
         self._plan: tuple[GpuletPlan, ...] | None = None
         self._keep: tuple[str, ...] = ()
         self._is_new = False
+        self._holds = False
+        # Whoever made the plan also says what is kept while models move.
+        self._is_ours = True
+        # The life of the backend in which it was seen with a plan.
+        self._planned_life = ""
         self._sent_s = float("-inf")
 
     def receive(self) -> bool:
@@ -62,17 +67,22 @@ class BackendLink:
             self._settle_plan()
         return came
 
-    def want(self, gpulets: Sequence[GpuletPlan], keep: Sequence[str] = ()) -> None:
+    def want(
+        self, gpulets: Sequence[GpuletPlan], keep: Sequence[str] = (), *, holds: bool = False
+    ) -> None:
         """The device's part of a new plan; sent now, and again to a backend that lost its plan.
 
-        It serves the models in `keep` on, until keep() says otherwise.
+        It serves the models in `keep` on, until keep() says otherwise. With `holds` it is also sent
+        to a backend that another frontend gave another plan.
         """
         self._plan, self._keep = tuple(gpulets), tuple(keep)
+        self._holds = holds
+        self._is_ours = True
         self._send_new()
 
     def keep(self, models: Sequence[str]) -> None:
         """Which models the device has to serve although its plan does not have them any more."""
-        if self._plan is None or self._keep == tuple(models):
+        if self._plan is None or not self._is_ours or self._keep == tuple(models):
             return
         if self.state is not None and self.state.plan != self._plan and not self._is_new:
             return  # it follows another frontend's plan
@@ -101,10 +111,13 @@ class BackendLink:
         self._settle_plan()
 
     def _settle_plan(self) -> None:
-        """A backend that has another plan of another frontend keeps it; an empty one gets ours."""
+        """A backend that has another plan of another frontend keeps it; a new one gets ours."""
         state, plan = self.state, self._plan
         if state is None:
             return
+        was_planned = state.incarnation == self._planned_life
+        if state.plan:
+            self._planned_life = state.incarnation
         if plan is None:
             # Without a plan of our own, what runs is the plan, also after the backend's restart.
             self._plan, self._keep = state.plan or None, state.keep
@@ -112,8 +125,13 @@ class BackendLink:
         if state.plan == plan and state.keep == self._keep:
             self._is_new = False
             return
+        if not (self._is_new or self._holds) and (state.plan or was_planned):
+            # What others planned is what the backend has to get again after its restart.
+            self._plan, self._keep = state.plan, state.keep
+            self._is_ours = False
+            return
         now_s = self._clock.now_s()
-        if (self._is_new or not state.plan) and now_s - self._sent_s >= RESEND_S:
+        if now_s - self._sent_s >= RESEND_S:
             self._sent_s = now_s
             self.channel.send(ApplyPlan(gpulets=plan, keep=self._keep))
             logger.info("plan sent backend=%s gpulets=%d", self.name, len(plan))

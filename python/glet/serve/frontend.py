@@ -5,6 +5,8 @@ Requests never pass here: core.FrontendLoop answers them in a thread of its own.
 
 import logging
 import math
+import secrets
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,18 @@ from glet.plan import model_list
 from glet.plan.even import EvenPlanner, Load
 from glet.serve.app_routing import tightest_ms
 from glet.serve.backend_link import BackendLink
+from glet.serve.control_link import describe, open_link
+from glet.serve.control_report import bare, counters
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.hand_over import still_needed
 from glet.serve.poll_loop import PollLoop
 from glet.serve.route_table import RouteTable, routing
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
+from glet.serve.run_dir import RunDir
 from glet.serve.status import Event, StatusPipe
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
-from glet.wire.messages import BackendState
+from glet.wire.messages import BackendState, FrontendReport
 from glet.wire.zmq_path import libzmq_path
 
 logger = logging.getLogger(__name__)
@@ -36,9 +41,16 @@ logger = logging.getLogger(__name__)
 BEAT_S = 1.0
 TICK_S = 0.25
 POLL_S = 0.25
+REPORT_S = 0.25
 DRAIN_POLL_S = 0.01
 # How long to wait for backends that have not said hello, once one has.
 HELLO_LIMIT_S = 10.0
+NO_OBSERVATION: dict[str, Any] = {
+    "observation": None,
+    "age_s": None,
+    "controller": None,
+    "changes": [],
+}
 
 
 class Frontend:
@@ -51,7 +63,10 @@ class Frontend:
         self._status = status
         self._clock = clock
         self._started_s = clock.now_s()
-        self._plan = static_plan(cluster)
+        given = static_plan(cluster)
+        # Who follows the traffic starts from a given plan; what runs already has gone on from it.
+        self._first_plan = given if cluster.control.mode not in ("auto", "static") else None
+        self._plan = given if self._first_plan is None else None
         controls = [(b, control_address(cluster, b)) for b in cluster.backend]
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
@@ -62,6 +77,14 @@ class Frontend:
             BackendLink(self._context, backend_name(backend), backend.device, control, clock)
             for backend, control in controls
         ]
+        self._incarnation = secrets.token_hex(8)
+        control = cluster.control
+        owns_folder = control.start and not control.address and not cluster.run_dir
+        self._run_dir = RunDir(None) if owns_folder else None
+        folder = str(self._run_dir.path) if self._run_dir is not None else cluster.run_dir
+        self._name = f"{socket.gethostname()} {self._endpoint}"
+        self._control = open_link(cluster, self._context, self._name, folder, clock)
+        self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._is_starting = True
         self._is_ready = False
@@ -79,6 +102,7 @@ class Frontend:
             poll.every(BEAT_S, self._beat)
             poll.every(TICK_S, self._settle)
             poll.every(STATUS_BEAT_S, self._status.beat)
+            self._watch_controller(poll)
             while not poll.stopping:
                 poll.run_once(POLL_S)
             self._drain(poll)
@@ -87,9 +111,20 @@ class Frontend:
     def close(self) -> None:
         """Closes everything."""
         self._loop.close()
+        if self._control is not None:
+            self._control.close()
         for link in self._links:
             link.channel.close()
         self._context.term()
+        if self._run_dir is not None:
+            self._run_dir.close()
+
+    def _watch_controller(self, poll: PollLoop) -> None:
+        control = self._control
+        if control is not None:
+            poll.watch(control.channel.socket, self._on_controller)
+            poll.every(BEAT_S, lambda: control.tick(poll))
+            poll.every(REPORT_S, self._report)
 
     def _drain(self, poll: PollLoop) -> None:
         self._loop.stop_admitting()
@@ -119,6 +154,10 @@ class Frontend:
             self._loop.set_starting(False)
         self._tell_errors()
         self._tell_ready()
+        silent = self._silent()
+        if silent != self._known_silent:
+            self._known_silent = silent
+            self._report()
 
     def _hand_over(self) -> None:
         """Devices that the plan takes a model from serve it until it is ready elsewhere."""
@@ -145,6 +184,9 @@ class Frontend:
         running = tuple(gpulet for state in states.values() for gpulet in state.plan)
         if self._awaits_hellos():
             return None
+        if not running and self._first_plan is not None:
+            self._send_plan(self._first_plan)
+            return self._first_plan
         if running:
             logger.info("plan adopted gpulets=%d", len(running))
             return Plan(gpulets=running)
@@ -171,7 +213,32 @@ class Frontend:
         waited_s = self._clock.now_s() - self._started_s
         return heard < len(self._links) and (heard == 0 or waited_s < HELLO_LIMIT_S)
 
-    def _send_plan(self, plan: Plan) -> None:
+    def _report(self) -> None:
+        """Tells the controller; not before it is known what there is, or models would seem gone."""
+        if self._control is not None and self._plan is not None and not self._is_starting:
+            self._control.report(
+                lambda: FrontendReport(
+                    name=self._name,
+                    incarnation=self._incarnation,
+                    sent_s=self._clock.now_s(),
+                    models=counters(self._loop.stats(), self._table.applied.models),
+                    states=bare(self._states().values()),
+                    silent=tuple(sorted(self._silent())),
+                )
+            )
+
+    def _on_controller(self) -> None:
+        if self._control is None:
+            return
+        plans, changes = self._control.receive()
+        for new in plans[-1:]:
+            logger.info("plan of round %d gpulets=%d", new.round, len(new.plan.gpulets))
+            self._plan = new.plan
+            self._send_plan(new.plan, holds=True)
+        for change in changes:
+            self._status.progress(describe(change))
+
+    def _send_plan(self, plan: Plan, *, holds: bool = False) -> None:
         known = {link.device for link in self._links}
         for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
             self._status.tell(
@@ -184,7 +251,7 @@ class Frontend:
             )
         for link in self._links:
             keep = still_needed(plan, link.device, self._heard())
-            link.want(plan.on_device(link.device), keep)
+            link.want(plan.on_device(link.device), keep, holds=holds)
 
     def _tell_errors(self) -> None:
         """Each error of a model once, in the words of the first backend that has it."""
@@ -218,9 +285,11 @@ class Frontend:
         )
 
     def _on_control(self) -> None:
-        for number in self._loop.take_lost():
-            key = self._table.lost(number)
-            logger.warning("executor lost %s", key)
+        lost = self._loop.take_lost()
+        for number in lost:
+            logger.warning("executor lost %s", self._table.lost(number))
+        if lost:
+            self._report()
         for client, op, identifier, _ in self._loop.take_control():
             header = {"op": op, "id": identifier, **self._answer(op)}
             self._loop.answer(client, msgspec.msgpack.encode(header))
@@ -231,11 +300,18 @@ class Frontend:
             return {"body": models_body(states, self._table.applied)}
         if op == "stats":
             uptime_s = self._clock.now_s() - self._started_s
-            return {"body": stats_body(states, self._silent(), self._loop.stats(), uptime_s)}
+            body = stats_body(states, self._silent(), self._loop.stats(), uptime_s)
+            if self._control is not None:
+                body["controller"] = self._control.status()
+            return {"body": body}
+        if op == "observation" and self._control is not None:
+            return {"body": self._control.body()}
+        if op == "observation":
+            return {"body": NO_OBSERVATION}
         return {
             "op": "error",
             "error": "invalid_input",
-            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats",
+            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats, observation",
         }
 
 

@@ -23,13 +23,16 @@ def models_body(states: Mapping[str, BackendState], routing: Routing) -> dict[st
 def stats_body(
     states: Mapping[str, BackendState],
     silent: frozenset[str],
-    models: Mapping[str, Mapping[str, float]],
+    models: Mapping[str, Mapping[str, Any]],
     uptime_s: float,
 ) -> dict[str, Any]:
     """Counters per model and gpulet, and the processes behind them."""
     return {
         "uptime_s": uptime_s,
-        "models": {name: dict(counters) for name, counters in models.items()},
+        "models": {
+            name: {key: value for key, value in counters.items() if key != "latency"}
+            for name, counters in models.items()
+        },
         "backends": [
             {
                 "name": name,

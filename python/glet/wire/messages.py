@@ -363,9 +363,13 @@ class RoundDone(Message, frozen=True, kw_only=True):
 
 
 class Observed(Message, frozen=True, kw_only=True):
-    """Once a second: what the controller sees. `observation` is a JSON object."""
+    """Once a second: the controller lives, and this is what it sees, by its policy `mode`.
 
-    observation: bytes
+    `observation` is a JSON object, empty before there is any.
+    """
+
+    mode: str
+    observation: bytes = b""
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel

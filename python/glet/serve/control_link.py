@@ -1,0 +1,222 @@
+"""The frontend's line to the controller: reports out, plans and rounds in."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import zmq
+
+from glet.clock import Clock
+from glet.config.cluster import ClusterConfig
+from glet.serve.controller_child import ControllerChild, ControllerOptions, controller_endpoint
+from glet.serve.poll_loop import PollLoop
+from glet.types.plan import Plan
+from glet.wire.address import check_bind
+from glet.wire.channel import DealerChannel
+from glet.wire.heartbeat import Liveness
+from glet.wire.messages import (
+    VERSION,
+    ControllerToFrontend,
+    FrontendReport,
+    Hello,
+    NewPlan,
+    Observed,
+    RoundDone,
+)
+
+logger = logging.getLogger(__name__)
+
+SILENT_AFTER_S = 5.0
+# A planner may be at work for that long, on a busy machine; a process that hangs is ended.
+HANGS_AFTER_S = 60.0
+KEPT_ROUNDS = 20
+
+
+class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a round's record: enough to say what changed and why."""
+
+    number: int
+    trigger: str = ""
+    why: str = ""
+    plan: Plan | None = None
+    moves: int = 0
+    unmet: dict[str, float] = {}
+    errors: tuple[str, ...] = ()
+
+
+class ControlLink:
+    """Keeps what the controller said last."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        name: str,
+        child: ControllerChild | None,
+        clock: Clock,
+    ) -> None:
+        """`child` where this frontend starts the controller. Raises ConfigError."""
+        hello = Hello(version=VERSION, role="frontend", name=name)
+        self.channel: DealerChannel[ControllerToFrontend] = DealerChannel(
+            context, endpoint, ControllerToFrontend, hello
+        )
+        self.child = child
+        if child is not None:
+            child.on_end = self.lost
+        self.name = name
+        self._clock = clock
+        self._alive: Liveness[str] = Liveness(SILENT_AFTER_S)
+        self._up = False
+        self._heard_s = clock.now_s()
+        self._mode = ""
+        self._observation = b""
+        self._observed_s = 0.0
+        self._round = 0
+        self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
+
+    def tick(self, poll: PollLoop) -> None:
+        """Once a second: starts the controller when it is time, says hello until it is heard."""
+        now_s = self._clock.now_s()
+        if not self._alive.alive(self.name, now_s):
+            self._up = False
+            self.channel.greet()
+        if self.child is None:
+            return
+        silent_s = now_s - max(self._heard_s, self.child.started_s)
+        if self.child.pid and silent_s > HANGS_AFTER_S:
+            logger.warning("controller silent for %.0f s, ending it", silent_s)
+            self.child.kill()
+        self.child.tick(poll)
+
+    def lost(self) -> None:
+        """The controller ended; what waits to be sent to it must not grow."""
+        self._up = False
+        self._alive.forget(self.name)
+
+    def report(self, make: Callable[[], FrontendReport]) -> None:
+        """Sends a report if anybody listens."""
+        if self._up:
+            self.channel.send(make())
+
+    def receive(self) -> tuple[list[NewPlan], list[PlanChange]]:
+        """Takes what waits: plans, and rounds that changed the plan or failed."""
+        plans: list[NewPlan] = []
+        changes: list[PlanChange] = []
+        for message in self.channel.receive():
+            now_s = self._heard_s = self._clock.now_s()
+            self._alive.heard(self.name, now_s)
+            self._up = True
+            if isinstance(message, NewPlan):
+                plans.append(message)
+            elif isinstance(message, Observed):
+                self._mode = message.mode
+                self._observation, self._observed_s = message.observation, now_s
+            elif isinstance(message, RoundDone):
+                changes += self._on_round(message, now_s)
+        return plans, changes
+
+    def status(self) -> dict[str, Any]:
+        """For `stats`: whether there is a controller, and how it is."""
+        child = self.child
+        return {
+            "state": "running" if self._up else "down",
+            "mode": self._mode,
+            "round": self._round,
+            "pid": child.pid if child is not None else 0,
+            "restarts": child.restarts if child is not None else 0,
+            "error": child.error if child is not None and not self._up else "",
+        }
+
+    def body(self) -> dict[str, Any]:
+        """For `observation`: the last one, and the last changes of the plan, newest last."""
+        now_s = self._clock.now_s()
+        seen = msgspec.json.decode(self._observation) if self._observation else None
+        return {
+            "observation": seen,
+            "age_s": now_s - self._observed_s if seen is not None else None,
+            "controller": self.status(),
+            "changes": [_change_row(change, now_s - at_s) for at_s, change in self._changes],
+        }
+
+    def close(self) -> None:
+        """Ends the controller if it is ours."""
+        if self.child is not None:
+            self.child.close()
+        self.channel.close()
+
+    def _on_round(self, message: RoundDone, now_s: float) -> list[PlanChange]:
+        self._round = message.round
+        try:
+            change = msgspec.json.decode(message.record, type=PlanChange)
+        except msgspec.DecodeError as error:
+            logger.warning("record of round %d cannot be read: %s", message.round, error)
+            return []
+        if change.plan is None and not change.errors:
+            return []
+        self._changes.append((now_s, change))
+        return [change]
+
+
+def open_link(
+    cluster: ClusterConfig,
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    name: str,
+    run_dir: str,
+    clock: Clock,
+) -> ControlLink | None:
+    """The link of the frontend `name`, with the controller as its child where it starts one.
+
+    `run_dir` is where sockets of the cluster lie. None when there is no controller to be found.
+    Raises ConfigError.
+    """
+    control = cluster.control
+    folder = f"{run_dir}/controller" if run_dir else ""
+    if control.address and control.start:
+        check_bind(control.address, insecure=cluster.insecure)
+    if not control.address and not folder:
+        return None
+    child = None
+    if control.start:
+        options = ControllerOptions(
+            leader=name,
+            run_dir=folder,
+            cluster=cluster,
+            parent_pid=os.getpid(),
+            log_level=logging.getLevelName(logger.getEffectiveLevel()).lower(),
+        )
+        child = ControllerChild(options, clock)
+    endpoint = control.address or controller_endpoint(folder)
+    return ControlLink(context, endpoint, name, child, clock)
+
+
+def describe(change: PlanChange) -> str:
+    """A change in one line."""
+    if change.plan is None:
+        return f"round {change.number} failed, the plan stays: {'; '.join(change.errors)}"
+    gpulets = [gpulet for gpulet in change.plan.gpulets if gpulet.models]
+    devices = len({gpulet.device for gpulet in gpulets})
+    unmet = f", unmet {', '.join(sorted(change.unmet))}" if change.unmet else ""
+    return (
+        f"plan {change.number}: {len(gpulets)} gpulet{'s' * (len(gpulets) != 1)} on "
+        f"{devices} device{'s' * (devices != 1)} ({change.trigger}; {change.why}{unmet})"
+    )
+
+
+def _change_row(change: PlanChange, ago_s: float) -> dict[str, Any]:
+    gpulets = change.plan.gpulets if change.plan is not None else ()
+    return {
+        "round": change.number,
+        "ago_s": ago_s,
+        "trigger": change.trigger,
+        "why": change.why,
+        "changed": change.plan is not None,
+        "gpulets": sum(bool(gpulet.models) for gpulet in gpulets),
+        "devices": len({gpulet.device for gpulet in gpulets if gpulet.models}),
+        "moves": change.moves,
+        "unmet": change.unmet,
+        "errors": change.errors,
+        "text": describe(change),
+    }

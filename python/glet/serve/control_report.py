@@ -1,0 +1,34 @@
+"""What a frontend reports to the controller, out of its counters and its backends' states."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from glet.types.model import ModelSpec
+from glet.wire.messages import BackendState, FrontendCounters
+
+COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "invalid",
+           "outstanding")  # fmt: skip
+
+
+def counters(
+    stats: Mapping[str, Mapping[str, Any]], specs: Mapping[str, ModelSpec]
+) -> tuple[FrontendCounters, ...]:
+    """`stats` of core.FrontendLoop for the models that are known; a removed one has no SLO."""
+    return tuple(
+        FrontendCounters(
+            model=name,
+            slo_ms=specs[name].slo_ms,
+            max_batch=specs[name].max_batch,
+            latency=tuple((upper, count) for upper, count in counted["latency"]),
+            **{field: counted[field] for field in COUNTED},
+        )
+        for name, counted in stats.items()
+        if name in specs
+    )
+
+
+def bare(states: Iterable[BackendState]) -> tuple[BackendState, ...]:
+    """States without their repositories, see FrontendReport."""
+    return tuple(msgspec.structs.replace(state, models=()) for state in states)
