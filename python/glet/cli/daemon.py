@@ -4,11 +4,12 @@ import argparse
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
 from glet import log
-from glet.config.cluster import ClusterConfig, anchored, load_cluster
+from glet.config.cluster import ClusterConfig, ControlMode, anchored, load_cluster
 from glet.errors import GletError
 from glet.serve.child import end_with_parent
 from glet.serve.status import Event, StatusPipe
@@ -35,6 +36,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--status-fd", type=int, metavar="N", help="write events there, as JSON lines"
     )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when that process ends")
+
+
+def add_control_options(parser: argparse.ArgumentParser) -> None:
+    """How the plan follows the traffic: for every command that starts a controller."""
+    parser.add_argument(
+        "--control",
+        choices=get_args(ControlMode),
+        help="static serves the plan as it is, follow re-plans from measured rates; auto follows "
+        "where every device has a profile and no plan was given (default: auto)",
+    )
+    parser.add_argument(
+        "--record", metavar="FILE", help="append every control round to this JSONL file"
+    )
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
@@ -64,12 +78,26 @@ def cluster_config(args: argparse.Namespace) -> ClusterConfig:
     }
     if getattr(args, "insecure", None):
         given["insecure"] = True
+    given |= _given_control(args, config or ClusterConfig())
     if getattr(args, "plan", None) is not None:
         given["gpulet"] = ()
     laid = anchored(msgspec.structs.replace(ClusterConfig(), **given), Path.cwd())
     if config is None:
         return laid
     return msgspec.structs.replace(config, **{name: getattr(laid, name) for name in given})
+
+
+def _given_control(args: argparse.Namespace, config: ClusterConfig) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if getattr(args, "control", None) is not None:
+        changes["mode"] = args.control
+    if getattr(args, "record", None) is not None:
+        changes["record"] = args.record
+    if getattr(args, "no_controller", False):
+        changes["start"] = False
+    if not changes:
+        return {}
+    return {"control": msgspec.structs.replace(config.control, **changes)}
 
 
 def run_daemon(args: argparse.Namespace, role: str, body: Callable[[StatusPipe], None]) -> int:

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
@@ -13,7 +13,7 @@ from glet.cli.generate import generate
 from glet.cli.load import check_times, model_load, report_of, show, warn
 from glet.client import Client
 from glet.clock import Clock, SystemClock
-from glet.config.cluster import BackendConfig, ClusterConfig
+from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig, ControlMode
 from glet.errors import ConfigError, ModelError
 from glet.serve.compile_cache import default_cache
 from glet.serve.export import export_model
@@ -79,6 +79,13 @@ def add_parser(subparsers: Any) -> None:
         help="latency.csv or a profile folder, for --partition profiled",
     )
     parser.add_argument(
+        "--control",
+        choices=get_args(ControlMode),
+        default="auto",
+        help="static serves one plan, follow re-plans from measured rates (default: %(default)s: "
+        "follow with a profile)",
+    )
+    parser.add_argument(
         "--seed", type=int, default=SEED, help="of arrivals and inputs (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -106,10 +113,11 @@ def demo(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         models=str(folder.resolve()),
         cache=str(args.cache.resolve()),
         partition=args.partition,
+        control=ControlConfig(mode=args.control),
         backend=(BackendConfig(profile=args.profile and os.path.abspath(args.profile)),),
     )
     with LocalCluster(config, clock, report=say) as cluster:
-        found = measure(args, cluster.endpoint, Repository(folder), clock, console)
+        found = measure(args, cluster, Repository(folder), clock, console)
     code = show(found, as_json=args.json)
     if not args.json:
         show_accuracy(found)
@@ -127,9 +135,14 @@ def prepare(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def measure(
-    args: argparse.Namespace, address: str, repository: Repository, clock: Clock, console: Console
+    args: argparse.Namespace,
+    cluster: LocalCluster,
+    repository: Repository,
+    clock: Clock,
+    console: Console,
 ) -> dict[str, Any]:
     """Sends the load and returns its report, with the gpulets that carried it."""
+    address = cluster.endpoint
     with Client(address) as client:
         served, stats = client.models(), client.stats()
         rng = np.random.default_rng(args.seed)
@@ -139,7 +152,7 @@ def measure(
             times_s = PoissonArrivals().times_s(rate_rps, args.seconds, rng)
             loads.append(model_load(name, served, repository, times_s, (None, rng)))
         show_gpulets(stats, console)
-        done = generate(address, loads, args.seconds, clock, console)
+        done = generate(address, loads, args.seconds, clock, console, lambda: cluster.poll(0.0))
     found = report_of(done, loads, served, stats)
     warn(found, done, console)
     return found

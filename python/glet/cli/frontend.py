@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from glet.cli.daemon import add_options, cluster_config, run_daemon
+from glet.cli.daemon import add_control_options, add_options, cluster_config, run_daemon
 from glet.cli.main import Parser, run_command
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig
@@ -29,6 +29,12 @@ def parser() -> Parser:
     add_options(made)
     made.add_argument(
         "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
+    )
+    add_control_options(made)
+    made.add_argument(
+        "--no-controller",
+        action="store_true",
+        help="another frontend starts it: find it at [control] address, or in the run directory",
     )
     made.add_argument("--plan", metavar="FILE", help="a ModelList file (default: spread evenly)")
     made.add_argument(

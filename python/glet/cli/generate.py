@@ -1,6 +1,6 @@
 """Runs the core's load loop for a command: what to send, progress while it runs, the records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -47,11 +47,16 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def generate(
-    address: str, loads: Sequence[ModelLoad], seconds: float, clock: Clock, console: Console
+    address: str,
+    loads: Sequence[ModelLoad],
+    seconds: float,
+    clock: Clock,
+    console: Console,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Generated:
     """Sends everything at its time and waits for the answers; Ctrl-C ends the sending early.
 
-    Progress goes to `console`. Raises PeerLostError when there is no connection to be had.
+    `meanwhile` is called about twice a second, by the thread that calls this. Progress goes to `console`. Raises PeerLostError when there is no connection to be had.
     """
     loop = core.LoadLoop(libzmq_path(), address, drain_s=DRAIN_S)
     try:
@@ -67,7 +72,7 @@ def generate(
         start_s = clock.now_s()
         loop.start_open()
         with LiveLoad([load.name for load in loads], console) as live:
-            sent_s = _watch(loop, live, start_s, clock)
+            sent_s = _watch(loop, live, start_s, clock, meanwhile)
         progress = loop.progress()
         return Generated(
             records=loop.records(),
@@ -82,7 +87,13 @@ def generate(
         loop.close()
 
 
-def _watch(loop: core.LoadLoop, live: LiveLoad, start_s: float, clock: Clock) -> float:
+def _watch(
+    loop: core.LoadLoop,
+    live: LiveLoad,
+    start_s: float,
+    clock: Clock,
+    meanwhile: Callable[[], None],
+) -> float:
     """Until the run is over. When it stopped sending: seconds after the start, or infinity."""
     stopped_s = float("inf")
     while True:
@@ -91,6 +102,7 @@ def _watch(loop: core.LoadLoop, live: LiveLoad, start_s: float, clock: Clock) ->
             elapsed_s = clock.now_s() - start_s
             if over:
                 return stopped_s
+            meanwhile()
             if live.due(elapsed_s):
                 live.update(elapsed_s, loop.progress())
         except KeyboardInterrupt:

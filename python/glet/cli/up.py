@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from glet import log
-from glet.cli.daemon import add_device_options, cluster_config
+from glet.cli.daemon import add_control_options, add_device_options, cluster_config
 from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig
 from glet.serve.compile_cache import default_cache
@@ -47,6 +47,7 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
     )
     add_device_options(made)
+    add_control_options(made)
     made.add_argument(
         "--cache",
         metavar="DIR",

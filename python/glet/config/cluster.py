@@ -12,6 +12,7 @@ from glet.types.device import PartitionKind
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
 
 Isolation = Literal["device", "gpulet"]
+ControlMode = Literal["auto", "static", "follow", "published"]
 Positive = Annotated[float, Meta(gt=0.0)]
 
 
@@ -53,7 +54,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     it at `address`, `tcp://HOST:PORT` or empty for the run directory.
     """
 
-    mode: Literal["auto", "static", "follow", "published"] = "auto"
+    mode: ControlMode = "auto"
     planner: str = "glet"
     epoch_s: Positive = 1.0
     triggers: bool = True

@@ -42,6 +42,7 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str = ""
     why: str = ""
     plan: Plan | None = None
+    steps: tuple[msgspec.Raw, ...] = ()
     moves: int = 0
     unmet: dict[str, float] = {}
     errors: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class ControlLink:
         self._observation = b""
         self._observed_s = 0.0
         self._round = 0
+        self._errors: tuple[str, ...] = ()
         self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
 
     def tick(self, poll: PollLoop) -> None:
@@ -154,7 +156,8 @@ class ControlLink:
         except msgspec.DecodeError as error:
             logger.warning("record of round %d cannot be read: %s", message.round, error)
             return []
-        if change.plan is None and not change.errors:
+        errors, self._errors = self._errors, change.errors
+        if change.plan is None and (not change.errors or change.errors == errors):
             return []
         self._changes.append((now_s, change))
         return [change]
@@ -215,6 +218,7 @@ def _change_row(change: PlanChange, ago_s: float) -> dict[str, Any]:
         "changed": change.plan is not None,
         "gpulets": sum(bool(gpulet.models) for gpulet in gpulets),
         "devices": len({gpulet.device for gpulet in gpulets if gpulet.models}),
+        "steps": len(change.steps),
         "moves": change.moves,
         "unmet": change.unmet,
         "errors": change.errors,

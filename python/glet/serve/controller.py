@@ -20,7 +20,7 @@ from glet.control.make import make_loop
 from glet.control.record import line_of
 from glet.control.round import Round
 from glet.errors import GletError
-from glet.observe.observer import Observer
+from glet.observe.observer import SPAN_S, Observer
 from glet.serve.child import end_with_parent
 from glet.serve.controller_child import ControllerOptions, controller_endpoint
 from glet.serve.poll_loop import PollLoop
@@ -47,6 +47,8 @@ TELL_S = 1.0
 POLL_S = 1.0
 FORGET_S = 5.0
 NICENESS = 10
+# Before so much was seen of the traffic, silence is no reason to plan for nothing.
+LEAST_SPAN_S = 0.5 * SPAN_S
 
 
 class Decides(Protocol):
@@ -122,6 +124,8 @@ class Controller:
         self._send_plan()
         if has_news and self._observer.alive(now_s):
             self._observation = self._observer.observe(now_s)
+            if self._observation.span_s < LEAST_SPAN_S:
+                return
             held = self._loop.on_observation(self._observation)
             if held is not None:
                 self._publish(held)

@@ -236,7 +236,9 @@ class Frontend:
             self._plan = new.plan
             self._send_plan(new.plan, holds=True)
         for change in changes:
-            self._status.progress(describe(change))
+            # Other rates for the same gpulets are no news to who watches.
+            if change.steps or change.errors:
+                self._status.progress(describe(change))
 
     def _send_plan(self, plan: Plan, *, holds: bool = False) -> None:
         known = {link.device for link in self._links}

@@ -33,6 +33,7 @@ def check_cluster(cluster: ClusterConfig) -> None:
     plan = static_plan(cluster)
     if plan is not None:
         _check_plan(cluster, plan, entries)
+    _check_control(cluster)
     for backend in cluster.backend:
         gpulets = plan.on_device(backend.device) if plan is not None else None
         _check_device(cluster, backend, gpulets, entries)
@@ -58,6 +59,21 @@ def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -
             f"{where}: has gpulets on device {device}, which no backend has; "
             f"valid are {', '.join(str(number) for number in sorted(known))}"
         )
+
+
+def _check_control(cluster: ClusterConfig) -> None:
+    control = cluster.control
+    if control.address and control.start:
+        check_bind(control.address, insecure=cluster.insecure)
+    bare = [backend_name(backend) for backend in cluster.backend if not backend.profile]
+    if control.mode not in ("auto", "static") and bare:
+        raise ConfigError(
+            f"control {control.mode} plans with a profile of every device, and backend {bare[0]} "
+            "has none; say --profile FILE, or --control static"
+        )
+    folder = Path(control.record).parent
+    if control.record and not folder.is_dir():
+        raise ConfigError(f"record {control.record}: {folder} is no folder")
 
 
 def _check_device(

@@ -24,7 +24,7 @@ class RecordFile:
             raise ConfigError(f"record {path}: cannot be written: {error.strerror}") from error
 
     def append(self, line: bytes) -> None:
-        """A line with its end. Never raises: serving goes on when a disk is full, without record."""
+        """A line with its end. Never raises: serving goes on when a disk is full."""
         rest = memoryview(line)
         try:
             while self._file is not None and rest:
