@@ -56,7 +56,8 @@ def generate(
 ) -> Generated:
     """Sends everything at its time and waits for the answers; Ctrl-C ends the sending early.
 
-    `meanwhile` is called about twice a second, by the thread that calls this. Progress goes to `console`. Raises PeerLostError when there is no connection to be had.
+    `meanwhile` is called about twice a second, by the thread that calls this. Progress goes to
+    `console`. Raises PeerLostError when there is no connection to be had.
     """
     loop = core.LoadLoop(libzmq_path(), address, drain_s=DRAIN_S)
     try:

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("glet.cli.demo", "serve three sample models, send them real requests, report"),
     "up": ("glet.cli.up", "serve a model repository on this machine"),
     "load": ("glet.cli.load", "send requests at given rates, report goodput"),
+    "top": ("glet.cli.top", "watch gpulets, rates and latencies while they serve"),
     "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
     "profile": ("glet.cli.profile", "measure this device, write its profile"),
