@@ -28,8 +28,8 @@ from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.hand_over import still_needed
 from glet.serve.poll_loop import PollLoop
 from glet.serve.route_table import RouteTable, routing
-from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.run_dir import RunDir
+from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
 from glet.types.plan import Plan
 from glet.wire.address import check_bind

@@ -1,0 +1,225 @@
+"""The controller beside real daemons: it observes, plans, may die, and `glet top` shows it."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from glet.client import Client
+from glet.clock import ManualClock, SystemClock
+from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig
+from glet.control.round import Round
+from glet.errors import ConfigError
+from glet.serve.controller import Controller
+from glet.serve.controller_child import ControllerOptions, controller_endpoint
+from glet.serve.record_file import RecordFile
+from glet.serve.up import LocalCluster
+from glet.types.observation import Observation
+from glet.types.plan import GpuletPlan, ModelShare, Plan
+from glet.wire.channel import DealerChannel
+from glet.wire.messages import (
+    VERSION,
+    ControllerToFrontend,
+    FrontendCounters,
+    FrontendReport,
+    Hello,
+    NewPlan,
+    Observed,
+    RoundDone,
+)
+
+MODEL_TOML = """
+slo_ms = 500.0
+max_batch = 8
+[[input]]
+name = "x"
+dtype = "float32"
+shape = [4]
+[[output]]
+name = "y"
+dtype = "float32"
+shape = [4]
+"""
+X = np.arange(4, dtype=np.float32)
+WAIT_S = 30.0
+PLAN = Plan(gpulets=(GpuletPlan(device=0, share_pct=50, models=(ModelShare(model="a", batch=2),)),))
+
+
+def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
+    clock = SystemClock()
+    start_s = clock.now_s()
+    while not what():
+        assert clock.now_s() - start_s < WAIT_S
+        poll(0.05)
+
+
+def config(tmp_path: Path, **control: Any) -> ClusterConfig:
+    """Two emulated devices, models `a` and `b`."""
+    for name in ("a", "b"):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "model.toml").write_text(MODEL_TOML)
+        (folder / "model.py").write_text("def infer(x):\n    return x * 2\n")
+    profile = tmp_path / "latency.csv"
+    rows = [(m, s, b) for m in ("a", "b") for s in (50, 100) for b in (1, 8)]
+    profile.write_text("".join(f"{m},{s},{b},{5 + 0.1 * b}\n" for m, s, b in rows))
+    return ClusterConfig(
+        listen=f"ipc://{tmp_path}/f",
+        models=str(tmp_path / "models"),
+        partition="profiled",
+        backend=tuple(BackendConfig(device=d, profile=str(profile)) for d in (0, 1)),
+        control=ControlConfig(**control),
+    )
+
+
+class Scripted:
+    """A loop whose every round changes the plan."""
+
+    def __init__(self) -> None:
+        self.seen: list[Observation] = []
+
+    def on_observation(self, observation: Observation) -> Round | None:
+        self.seen.append(observation)
+        return Round(
+            number=len(self.seen),
+            now_s=observation.now_s,
+            trigger="test",
+            observation=observation,
+            plan=PLAN,
+        )
+
+
+def test_rounds_go_to_all_frontends_and_plans_to_the_leader(tmp_path: Path) -> None:
+    clock, loop = ManualClock(), Scripted()
+    options = ControllerOptions(
+        leader="f", run_dir=f"{tmp_path}/c", cluster=config(tmp_path), parent_pid=0
+    )
+    record = tmp_path / "record.jsonl"
+    controller = Controller(options, "follow", loop, RecordFile(str(record)), clock)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    heard: dict[str, list[Any]] = {"f": [], "g": []}
+    channels = {
+        name: DealerChannel[Any](
+            context,
+            controller_endpoint(f"{tmp_path}/c"),
+            ControllerToFrontend,
+            Hello(version=VERSION, role="frontend", name=name),
+        )
+        for name in heard
+    }
+
+    def turn(pause_s: float) -> None:
+        SystemClock().sleep_s(pause_s)
+        clock.sleep_s(0.25)
+        for name, channel in channels.items():
+            heard[name] += channel.receive()
+            counters = FrontendCounters(model="a", slo_ms=10.0, received=int(100 * clock.now_s()))
+            channel.send(
+                FrontendReport(name=name, incarnation="1", sent_s=clock.now_s(), models=(counters,))
+            )
+        controller.receive()
+        controller.tell()
+
+    def has(name: str, kind: type) -> bool:
+        return any(isinstance(message, kind) for message in heard[name])
+
+    try:
+        wait_for(lambda: has("f", NewPlan) and has("g", RoundDone) and has("g", Observed), turn)
+        assert not has("g", NewPlan)
+        plan = next(message for message in heard["f"] if isinstance(message, NewPlan))
+        assert plan.plan == PLAN
+        rounds = [m for m in heard["g"] if isinstance(m, RoundDone)]
+        said = msgspec.json.decode(rounds[0].record, type=Round)
+        assert said.observation.span_s > 0.0
+    finally:
+        controller.close()
+        for channel in channels.values():
+            channel.close()
+        context.term()
+    lines = record.read_bytes().splitlines()
+    assert len(lines) == len(loop.seen)
+    assert msgspec.json.decode(lines[0], type=Round).number == 1
+    assert not (tmp_path / "c").exists()
+
+
+def ask(client: Client, times: int = 1) -> None:
+    for _ in range(times):
+        client.infer("a", {"x": X})
+
+
+@pytest.mark.slow
+def test_a_dead_controller_costs_no_request_and_is_back(tmp_path: Path) -> None:
+    record = tmp_path / "record.jsonl"
+    cluster = config(tmp_path, mode="static", record=str(record))
+    with LocalCluster(cluster, SystemClock()) as started, Client(started.endpoint) as client:
+
+        def running() -> bool:
+            ask(client)
+            seen = client.observation()["observation"]
+            rates = {m["model"]: m["offered_rps"] for m in (seen or {"models": ()})["models"]}
+            return rates.get("a", 0.0) > 0.0 and client.stats()["controller"]["round"] > 0
+
+        wait_for(running, started.poll)
+        old = client.stats()["controller"]
+        assert old["mode"] == "static"
+        os.kill(old["pid"], signal.SIGKILL)
+
+        def is_back() -> bool:
+            ask(client)
+            new = client.stats()["controller"]
+            return bool(new["state"] == "running" and new["pid"] not in (0, old["pid"]))
+
+        wait_for(is_back, started.poll)
+        assert client.stats()["controller"]["restarts"] == 1
+        wait_for(running, started.poll)
+        body = client.observation()
+        assert [device["alive"] for device in body["observation"]["devices"]] == [True, True]
+        counted = client.stats()["models"]["a"]
+        assert counted["received"] == counted["ok"] == counted["good"]
+        pid = client.stats()["controller"]["pid"]
+    assert not Path(f"/proc/{pid}").exists()
+    kinds = [json.loads(line)["line"] for line in record.read_text().splitlines()]
+    assert kinds.count("header") == 2
+    assert "round" in kinds
+
+
+@pytest.mark.slow
+def test_devices_that_are_not_needed_are_given_up(tmp_path: Path) -> None:
+    cluster = config(tmp_path, shrink_after_s=0.5)
+    lines: list[str] = []
+    with (
+        LocalCluster(cluster, SystemClock(), report=lines.append) as started,
+        Client(started.endpoint) as client,
+    ):
+
+        def follows() -> bool:
+            ask(client)
+            seen = client.observation()["observation"]
+            return seen is not None and sum(bool(d["gpulets"]) for d in seen["devices"]) == 1
+
+        wait_for(follows, started.poll)
+        changes = client.observation()["changes"]
+        assert any(change["changed"] for change in changes)
+        wait_for(lambda: any(line.startswith("plan ") for line in lines), started.poll)
+        counted = client.stats()["models"]["a"]
+        assert counted["received"] == counted["ok"]
+
+
+def test_following_needs_profiles(tmp_path: Path) -> None:
+    bare = msgspec.structs.replace(
+        config(tmp_path, mode="follow"), partition="cpu", backend=(BackendConfig(),)
+    )
+    with pytest.raises(ConfigError, match="--control static"):
+        LocalCluster(bare, SystemClock()).start()
+
+
+def test_an_open_address_needs_insecure(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--insecure"):
+        LocalCluster(config(tmp_path, address="tcp://0.0.0.0:5600"), SystemClock()).start()
