@@ -116,3 +116,12 @@ def test_cells_are_as_wide_as_shares(shares: list[int], room: int) -> None:
 def test_a_wrong_interval_is_one_line(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["top", "--interval", interval]) == 2
     assert "--interval" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["top", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "example:" in shown
+    assert "tcp://127.0.0.1:5555" in shown

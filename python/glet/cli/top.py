@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         "address",
         nargs="?",
         default=DEFAULT_ADDRESS,
-        help="of the frontend (default: %(default)s)",
+        help=f"of the frontend (default: {DEFAULT_ADDRESS})",
     )
     parser.add_argument(
         "--interval", type=float, default=1.0, metavar="S", help="default: %(default)s"
