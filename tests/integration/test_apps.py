@@ -133,6 +133,7 @@ def test_python_models_compute_what_the_graph_says(tmp_path: Path) -> None:
     rows = np.stack([IMAGE, IMAGE + 10, IMAGE + 20])
     assert np.array_equal(outputs["halves"], rows / 2)
     assert outputs["total"].tolist() == [rows.sum() * 2]
+    assert all(counted["good"] == counted["ok"] for counted in stats.values())
     assert [stats[name]["ok"] for name in ("app", "rows", "double", "half", "total")] == [
         1, 1, 3, 3, 1,
     ]  # fmt: skip

@@ -46,10 +46,7 @@ void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vec
 }
 
 void FrontendCore::on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now) {
-  FrontendModelStats& counts = model.counters.counts;
-  ++counts.ok;
-  --counts.outstanding;
-  model.counters.latency.record(now - pending.arrival);
+  model.counters.answered(pending.arrival, pending.deadline, now);
   const AppPart part = *pending.part;
   pending.frames.clear();
   pending_.release(reply.tag);
@@ -66,9 +63,7 @@ void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
   encode_result(caller.id, graph.encoded_outputs(), times, scratch_);
   Counters& counters = models_[static_cast<std::size_t>(caller.app)]->counters;
   if (!send_to_client(caller.client, scratch_, &outputs)) ++counters.counts.unsent;
-  ++counters.counts.ok;
-  --counters.counts.outstanding;
-  counters.latency.record(now - caller.arrival);
+  counters.answered(caller.arrival, caller.deadline, now);
 }
 
 void FrontendCore::app_failed(const AppCaller& caller, exec::Outcome outcome,

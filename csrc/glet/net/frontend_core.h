@@ -95,6 +95,13 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   struct Counters {
     FrontendModelStats counts;
     batch::Histogram latency;
+
+    void answered(Nanos arrival, Nanos deadline, Nanos now) {
+      ++counts.ok;
+      if (now <= deadline) ++counts.good;
+      --counts.outstanding;
+      latency.record(now - arrival);
+    }
   };
   struct Model {
     std::optional<ServedModel> served;    // empty: removed; its number stays, late answers find it

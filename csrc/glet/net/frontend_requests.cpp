@@ -249,12 +249,8 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
                 {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
                  Nanos(reply.execute_ns)},
                 scratch_);
-  FrontendModelStats& counts = model.counters.counts;
-  if (!send_to_client(pending->client, scratch_, &frames_)) ++counts.unsent;
-  ++counts.ok;
-  if (now <= pending->deadline) ++counts.good;
-  --counts.outstanding;
-  model.counters.latency.record(now - pending->arrival);
+  if (!send_to_client(pending->client, scratch_, &frames_)) ++model.counters.counts.unsent;
+  model.counters.answered(pending->arrival, pending->deadline, now);
   pending->frames.clear();
   pending_.release(reply.tag);
 }
