@@ -1,0 +1,137 @@
+"""Whose plan a backend gets: the frontend's own, or the one that another frontend made."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from glet.clock import ManualClock, SystemClock
+from glet.serve.backend_link import RESEND_S, BackendLink
+from glet.types.device import DeviceInfo
+from glet.types.plan import GpuletPlan
+from glet.wire.channel import RouterChannel
+from glet.wire.messages import VERSION, ApplyPlan, BackendState, FrontendToBackend, Hello, StateSeen
+
+OURS = (GpuletPlan(device=0, share_pct=50),)
+THEIRS = (GpuletPlan(device=0, share_pct=80),)
+WAIT_S = 20.0
+
+
+class Rig:
+    """A link, and the backend at its other end, which says what it is told to."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.clock = ManualClock()
+        self.channel: RouterChannel[FrontendToBackend] = RouterChannel(
+            self.context, endpoint, FrontendToBackend, Hello(version=VERSION, role="backend")
+        )
+        self.link = BackendLink(self.context, "b", 0, endpoint, self.clock)
+        self.seq = 0
+        self._until(lambda: self._heard() is not None or bool(self.channel.peers))
+
+    def close(self) -> None:
+        self.link.channel.close()
+        self.channel.close()
+        self.context.term()
+
+    def state(
+        self, plan: tuple[GpuletPlan, ...], life: str = "1", keep: tuple[str, ...] = ()
+    ) -> None:
+        """The backend says this, and the link has read it."""
+        self.seq += 1
+        self.clock.sleep_s(2 * RESEND_S)
+        said = BackendState(
+            seq=self.seq,
+            name="b",
+            incarnation=life,
+            number=0,
+            device=DeviceInfo(name="b", kind="cpu", type="cpu"),
+            plan=plan,
+            keep=keep,
+        )
+        (peer,) = self.channel.peers
+        assert self.channel.send(peer, said)
+        self._until(self.link.receive)
+
+    def told(self) -> list[ApplyPlan]:
+        """The plans that were sent up to now: seen() is a message that comes after them."""
+        found: list[ApplyPlan] = []
+        self.link.seen()
+
+        def has_all() -> bool:
+            for _, message in self.channel.receive():
+                if isinstance(message, ApplyPlan):
+                    found.append(message)
+                elif isinstance(message, StateSeen):
+                    return True
+            return False
+
+        self._until(has_all)
+        return found
+
+    def _heard(self) -> object:
+        return next(iter(self.channel.receive()), None)
+
+    def _until(self, what: Callable[[], bool]) -> None:
+        clock = SystemClock()
+        start_s = clock.now_s()
+        while not what():
+            assert clock.now_s() - start_s < WAIT_S
+            clock.sleep_s(0.001)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(f"ipc://{tmp_path}/b")
+    yield made
+    made.close()
+
+
+def plans(rig: Rig) -> list[tuple[GpuletPlan, ...]]:
+    return [message.gpulets for message in rig.told()]
+
+
+def test_a_backend_that_lost_its_plan_gets_it_again(rig: Rig) -> None:
+    rig.link.want(OURS)
+    rig.state(())
+    assert plans(rig) == [OURS]
+    rig.state(OURS)
+    assert plans(rig) == []
+    rig.state((), life="2")
+    assert plans(rig) == [OURS]
+
+
+def test_another_frontends_plan_is_taken_over(rig: Rig) -> None:
+    rig.link.want(OURS)
+    rig.state(OURS)
+    rig.state(THEIRS, keep=("m",))
+    rig.link.keep(())
+    assert plans(rig) == []
+    rig.state((), life="2")
+    (again,) = rig.told()
+    assert (again.gpulets, again.keep) == (THEIRS, ("m",))
+
+
+def test_a_device_that_another_frontend_released_stays_so(rig: Rig) -> None:
+    rig.link.want(OURS)
+    rig.state(OURS)
+    rig.state(())
+    assert plans(rig) == []
+    rig.state((), life="2")
+    assert plans(rig) == []
+
+
+def test_who_holds_a_plan_sends_it_until_it_is_there(rig: Rig) -> None:
+    rig.link.want(OURS, holds=True)
+    rig.state(OURS)
+    plans(rig)
+    for _ in range(2):
+        rig.state(THEIRS)
+        assert plans(rig) == [OURS]
+    rig.link.want((), holds=True)
+    rig.state(OURS)
+    assert plans(rig)[-1] == ()
+    rig.state(())
+    assert plans(rig) == []
