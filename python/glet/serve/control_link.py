@@ -88,7 +88,7 @@ class ControlLink:
         if self.child is None:
             return
         silent_s = now_s - max(self._heard_s, self.child.started_s)
-        if self.child.pid and silent_s > HANGS_AFTER_S:
+        if self.child.is_frozen() or (self.child.pid and silent_s > HANGS_AFTER_S):
             logger.warning("controller silent for %.0f s, ending it", silent_s)
             self.child.kill()
         self.child.tick(poll)

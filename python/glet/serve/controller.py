@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from glet.control.round import Round
 from glet.errors import GletError
 from glet.observe.observer import SPAN_S, Observer
 from glet.serve.child import end_with_parent
-from glet.serve.controller_child import ControllerOptions, controller_endpoint
+from glet.serve.controller_child import BEAT_S, ControllerOptions, controller_endpoint
 from glet.serve.poll_loop import PollLoop
 from glet.serve.record_file import RecordFile
 from glet.serve.run_dir import RunDir
@@ -184,6 +186,18 @@ def make_controller(options: ControllerOptions, clock: Clock) -> Controller:
     return controller
 
 
+def beat(descriptor: int) -> None:
+    """Tells the frontend for ever that this process runs; ends with the frontend."""
+    os.set_blocking(descriptor, False)
+    rest = threading.Event()
+    with suppress(BrokenPipeError):
+        while True:
+            # Full: the frontend does not read, and is told nothing new by more.
+            with suppress(BlockingIOError):
+                os.write(descriptor, b".")
+            rest.wait(BEAT_S)
+
+
 def main(argv: Sequence[str]) -> int:
     """The process; its exit code."""
     options = msgspec.json.decode(Path(argv[0]).read_bytes(), type=ControllerOptions)
@@ -191,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         end_with_parent(options.parent_pid, signal.SIGTERM)
         os.nice(NICENESS)
+        threading.Thread(target=beat, args=(sys.stdout.fileno(),), daemon=True).start()
         controller = make_controller(options, SystemClock())
         try:
             controller.run()

@@ -16,6 +16,10 @@ from glet.wire.heartbeat import Backoff
 logger = logging.getLogger(__name__)
 
 END_S = 2.0
+# A thread of the controller writes to its standard output, also while a planner is at work.
+BEAT_S = 0.5
+FROZEN_AFTER_S = 4.0
+START_LIMIT_S = 30.0
 
 
 class ControllerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,7 @@ class ControllerChild:
         self._poll: PollLoop | None = None
         self._start_at_s = float("-inf")
         self._starts = 0
+        self._beat_s: float | None = None
         self.error = ""
 
     @property
@@ -77,16 +82,27 @@ class ControllerChild:
         try:
             os.write(file, self._options)
             command = python("glet.serve.controller", f"/proc/self/fd/{file}")
-            self._child = Child(command, pass_fds=[file])
+            self._child = Child(command, pass_fds=[file], capture=True)
         except OSError as error:
             self._failed(f"cannot be started: {error.strerror}")
             return
         finally:
             os.close(file)
         self._starts += 1
-        self._start_at_s = now_s
+        self._start_at_s, self._beat_s = now_s, None
         self._backoff.started(now_s)
+        os.set_blocking(self._child.stdout_fd, False)
+        poll.watch(self._child.stdout_fd, self._on_beat)
         poll.watch(self._child.exit_fd, self._on_exit)
+
+    def is_frozen(self) -> bool:
+        """Whether none of its threads runs any more."""
+        if self._child is None:
+            return False
+        now_s = self._clock.now_s()
+        if self._beat_s is None:
+            return now_s - self._start_at_s > START_LIMIT_S
+        return now_s - self._beat_s > FROZEN_AFTER_S
 
     def kill(self) -> None:
         """By force; it is started again."""
@@ -99,15 +115,29 @@ class ControllerChild:
             return
         if self._poll is not None:
             self._poll.unwatch(self._child.exit_fd)
+            self._poll.unwatch(self._child.stdout_fd)
         self._child.signal(signal.SIGTERM)
         self._child.close(END_S)
         self._child = None
+
+    def _on_beat(self) -> None:
+        if self._child is None or self._poll is None:
+            return
+        try:
+            came = os.read(self._child.stdout_fd, 4096)
+        except BlockingIOError:
+            return
+        if came:
+            self._beat_s = self._clock.now_s()
+        else:
+            self._poll.unwatch(self._child.stdout_fd)
 
     def _on_exit(self) -> None:
         child, self._child = self._child, None
         if child is None or self._poll is None:
             return
         self._poll.unwatch(child.exit_fd)
+        self._poll.unwatch(child.stdout_fd)
         self._failed(describe_exit(child.close(END_S)))
         self.on_end()
 
