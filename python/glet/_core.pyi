@@ -90,6 +90,46 @@ class LoadLoop:
     def progress(self) -> list[dict[str, Any]]: ...
     def records(self) -> NDArray[np.void]: ...
 
+class EngineLoad:
+    """Open-loop load straight into engines of this process; see csrc/glet/net/engine_load.h.
+
+    A route is (engine, gpulet, number of the model there, weight > 0). Nobody else may drain the
+    engines meanwhile; close() lets go of them.
+    """
+
+    def __init__(self, *, drain_s: float = 10.0) -> None: ...
+    def add_model(
+        self,
+        samples: Sequence[Sequence[NDArray[Any]]],
+        arrivals_ns: NDArray[np.int64],
+        routes: Sequence[tuple[Engine, int, int, float]],
+        *,
+        sample_order: NDArray[np.int32] | None = None,
+        deadline_ms: float | None = None,
+        slo_ms: float | None = None,
+    ) -> int:
+        """Samples list a request's inputs in the signature's order; returns the model's number.
+
+        `arrivals_ns` is sorted and counts from the start; `deadline_ms` counts from an arrival.
+        Raises ArgumentError for anything else, and after the start.
+        """
+
+    def set_routes(self, model: int, routes: Sequence[tuple[Engine, int, int, float]]) -> None:
+        """At any time. When it returns nothing more goes to a route that was left out."""
+
+    def start(self) -> None: ...
+    def wait(self, timeout_s: float) -> bool: ...
+    def stop(self) -> None:
+        """Sends no more; what is in flight is still waited for."""
+
+    def close(self) -> None: ...
+    def progress(self) -> list[dict[str, Any]]: ...
+    def records(self) -> NDArray[np.void]:
+        """A structured array like LoadLoop's; raises ArgumentError before the run is over."""
+
+    def first_batch_ns(self, model: int, engine: Engine, gpulet: int) -> int | None:
+        """When this gpulet began the first batch of the model that is answered; by now_ns()."""
+
 def parse_client_header(frame: bytes) -> dict[str, Any]: ...
 def parse_server_header(frame: bytes) -> dict[str, Any]: ...
 def parse_specs(encoded: bytes) -> list[tuple[str, str, list[int]]]: ...

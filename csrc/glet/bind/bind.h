@@ -12,6 +12,7 @@ namespace glet::bind {
 void bind_errors(pybind11::module_& m);
 void bind_client(pybind11::module_& m);
 void bind_load(pybind11::module_& m);
+void bind_engine_load(pybind11::module_& m);
 void bind_batch(pybind11::module_& m);
 void bind_route(pybind11::module_& m);
 void bind_exec(pybind11::module_& m);
