@@ -12,7 +12,7 @@ from result import ROOT, emit
 from rig import load_average
 from tables import cell, markdown
 
-__all__ = ["ROOT", "cell", "emit", "load_average", "markdown", "read_lines", "say"]
+__all__ = ["ROOT", "Line", "cell", "emit", "load_average", "markdown", "read_lines", "say"]
 
 Line = dict[str, Any]
 
