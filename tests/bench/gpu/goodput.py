@@ -156,6 +156,7 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
         "seconds": args.seconds,
         "seeds": args.seeds,
         "stretch": study.stretch,
+        "latency_ratio": args.latency_ratio,
     }
     if name.startswith("streams") and gpulets.emulated:
         say(f"  {scenario}, {name}: an emulated device does not say what free streams do; left out")
