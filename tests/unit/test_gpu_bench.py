@@ -56,6 +56,7 @@ def test_every_scenario_has_tasks_with_the_slo_of_its_rule(study: Any) -> None:
         study.tasks_of("equl", found, 32)
 
 
+@pytest.mark.slow
 def test_no_plan_is_promised_beyond_the_fluid_bound(study: Any) -> None:
     found = study.read_study(PROFILE, "none")
     tasks = study.tasks_of("scen2", found, 32)

@@ -37,8 +37,8 @@ def goodput(lines: Iterable[Line]) -> str:
     Where a system was measured with several latency ratios (how much longer batches are planned
     than profiled), its best one counts, for every system alike.
 
-    A system with `lagged` has a step that failed while the generator itself was late: it says too
-    little of that system, so it has no ratios, and as a baseline gives none.
+    A system with `lagged` has a step that failed while the generator itself was late: what it
+    reached is a lower bound, and so are its ratios; as a baseline it gives none.
     """
     groups: dict[tuple[Any, ...], dict[str, Line]] = {}
     for line in lines:
@@ -83,12 +83,12 @@ def _row(key: tuple[Any, ...], system: str, group: dict[str, Line]) -> list[str]
 
 
 def _ratio(line: Line, baselines: list[Line]) -> str:
-    if not baselines or line["lagged"] or any(base["lagged"] for base in baselines):
+    if not baselines or any(base["lagged"] for base in baselines):
         return ""
     best = max(base["rate_rps"] for base in baselines)
     if best <= 0.0:
         return "they serve none" if line["rate_rps"] > 0.0 else ""
-    return cell(line["rate_rps"] / best)
+    return ">= " * line["lagged"] + cell(line["rate_rps"] / best)
 
 
 def plain(lines: list[Line]) -> str:
