@@ -173,6 +173,7 @@ class Bed:
         self._number = 0
         self.numbers: dict[str, int] = {}
         self.latency_ms: dict[tuple[int, str], LatencyPoints] = {}
+        self._measured_ms: dict[tuple[str, int], LatencyPoints] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -248,6 +249,7 @@ class Bed:
             )
         )
         self.latency_ms[(gpulet.number, share.model)] = done.latency_ms
+        self._measured_ms[(share.model, gpulet.share_pct)] = done.latency_ms
 
     def remove(self, number: int) -> None:
         """What is queued finishes first."""
@@ -255,7 +257,8 @@ class Bed:
 
     def _expected_ms(self, model: str, share_pct: int, slowdown: float) -> LatencyPoints:
         if self._study is None:
-            return ()
+            # What was measured at an earlier load is not measured again; a backend has it so.
+            return self._measured_ms.get((model, share_pct), ())
         table = self._study.profile.model(model).tables((share_pct,))[0] * slowdown
         return tuple(enumerate(table.tolist(), start=1))
 
