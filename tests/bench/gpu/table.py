@@ -51,9 +51,19 @@ def goodput(lines: Iterable[Line]) -> str:
             groups[key][params["system"]] = line
     rows = []
     for key in sorted(groups, key=_place):
+        group = _alone(groups, key) | groups[key]
         for system in sorted(groups[key], key=list(SYSTEMS).index):
-            rows.append(_row(key, system, groups[key]))
+            rows.append(_row(key, system, group))
     return markdown(list(HEAD), rows)
+
+
+def _alone(groups: dict[tuple[Any, ...], dict[str, Line]], key: tuple[Any, ...]) -> dict[str, Line]:
+    """Temporal baselines as measured without interference: one gpulet has no neighbours."""
+    without = tuple(
+        "none" if name == "interference" else value for name, value in zip(KEY, key, strict=True)
+    )
+    found = groups.get(without, {})
+    return {name: found[name] for name in TEMPORAL if name in found and found[name]["gpulets"] <= 1}
 
 
 def _place(key: tuple[Any, ...]) -> tuple[Any, ...]:
