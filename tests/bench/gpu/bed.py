@@ -35,8 +35,10 @@ from glet.wire.messages import (
     LatencyPoints,
     Limits,
     LoadModel,
+    ModelFit,
     ModelSource,
     RemoveGpulet,
+    ResizeGpulet,
     Step,
     StepDone,
 )
@@ -230,14 +232,7 @@ class Bed:
         """One model on it."""
         source = self._models.source(share.model, gpulet.share_pct)
         number = self.numbers.setdefault(share.model, len(self.numbers))
-        limits = Limits(
-            batch=min(share.batch, source.max_batch),
-            time_share=share.time_share,
-            capacity=CAPACITY,
-            margin_ms=self._margin_ms,
-            linger_ms=share.linger_ms,
-            slowdown=slowdown,
-        )
+        limits = self._limits(share, source, slowdown)
         done = self.perform(
             LoadModel(
                 step=0,
@@ -245,21 +240,53 @@ class Bed:
                 model=number,
                 source=source,
                 limits=limits,
-                latency_ms=self._expected_ms(share.model, gpulet.share_pct, slowdown),
+                latency_ms=self._expected_ms(share.model, gpulet.share_pct),
             )
         )
         self.latency_ms[(gpulet.number, share.model)] = done.latency_ms
         self._measured_ms[(share.model, gpulet.share_pct)] = done.latency_ms
 
+    def resize(self, gpulet: PlacedGpulet, share: ModelShare) -> None:
+        """Another share for a gpulet with this model: between two of its batches."""
+        source = self._models.source(share.model, gpulet.share_pct)
+        known = self._expected_ms(share.model, gpulet.share_pct)
+        fit = ModelFit(
+            model=self.numbers[share.model],
+            limits=self._limits(share, source, 1.0),
+            latency_ms=known or self.latency_ms[(gpulet.number, share.model)],
+            known=bool(known),
+        )
+        self.perform(
+            ResizeGpulet(
+                step=0,
+                gpulet=gpulet.number,
+                kind=self._gpulets.kind,
+                share_pct=gpulet.share_pct,
+                cores=gpulet.cores,
+                models=(fit,),
+            )
+        )
+
     def remove(self, number: int) -> None:
         """What is queued finishes first."""
         self.perform(RemoveGpulet(step=0, gpulet=number, drain_ms=DRAIN_MS))
 
-    def _expected_ms(self, model: str, share_pct: int, slowdown: float) -> LatencyPoints:
+    def _limits(self, share: ModelShare, source: ModelSource, slowdown: float) -> Limits:
+        return Limits(
+            batch=min(share.batch, source.max_batch),
+            time_share=share.time_share,
+            capacity=CAPACITY,
+            margin_ms=self._margin_ms,
+            linger_ms=share.linger_ms,
+            slowdown=slowdown,
+        )
+
+    def _expected_ms(self, model: str, share_pct: int) -> LatencyPoints:
         if self._study is None:
             # What was measured at an earlier load is not measured again; a backend has it so.
             return self._measured_ms.get((model, share_pct), ())
-        table = self._study.profile.model(model).tables((share_pct,))[0] * slowdown
+        # Alone: an emulated model takes its slowdown times as long, and the queue learns of it.
+        table = self._study.profile.model(model).tables((share_pct,))[0]
         return tuple(enumerate(table.tolist(), start=1))
 
     def _slowdown(

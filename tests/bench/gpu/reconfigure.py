@@ -4,7 +4,8 @@ A model is moved to a new gpulet and back, --changes times, while Poisson reques
 what it carries: the new gpulet is added, the model loaded there, the routes changed, and what was
 left finishes on the old one. Beside it, --starts times: an executor process that is started, told
 to add the gpulet and to load the model, until it says that it has (its first batch comes later
-still). That is what a change costs where the share is fixed when a process starts.
+still). That is what a change costs where the share is fixed when a process starts. With --change
+resize one gpulet keeps its model and gets another share, there and back.
 
   reconfigure.py --profile profiles/synthetic-gpu --model resnet50
   reconfigure.py --kind cpu --models models --model lenet
@@ -109,6 +110,24 @@ class Move:
         raise DeviceError(f"no batch on gpulet {gpulet} within {FIRST_BATCH_LIMIT_S:g} s")
 
 
+class Resize:
+    """Changes a gpulet's share there and back while a load runs."""
+
+    def __init__(self, bed: Bed, share: ModelShare, places: list[PlacedGpulet]) -> None:
+        self._bed = bed
+        self._share = share
+        self._places = [msgspec.structs.replace(place, number=0) for place in places]
+        self._next = 1
+
+    def once(self, clock: Clock) -> dict[str, float]:
+        """Milliseconds from the decision until the worker has switched: its next batch has it."""
+        place = self._places[self._next % len(self._places)]
+        self._next += 1
+        start_ns = core.now_ns()
+        self._bed.resize(place, self._share)
+        return {"switched": (core.now_ns() - start_ns) / 1e6}
+
+
 def places_of(gpulets: Gpulets, share_pct: int) -> list[PlacedGpulet]:
     """Two places beside each other: other cores where a gpulet is a set of cores."""
     model = ModelShare(model="", batch=1)
@@ -140,8 +159,11 @@ def change(gpulets: Gpulets, models: Models, study: Study | None, args: Any) -> 
             routes = [(bed.engine, 0, bed.numbers[args.model], 1.0)]
             add_task(made, models, routes, task, (span, np.random.default_rng(0)))
             made.start()
-            move = Move(bed, made, share, places)
-            times = [move.once(clock) for _ in range(args.changes)]
+            one: Move | Resize = Move(bed, made, share, places)
+            if args.change == "resize":
+                halved = msgspec.structs.replace(places[1], share_pct=args.share // 2)
+                one = Resize(bed, share, [places[0], halved])
+            times = [one.once(clock) for _ in range(args.changes)]
             made.stop()
             if not made.wait(FIRST_BATCH_LIMIT_S):
                 raise DeviceError("the load did not end")
@@ -167,8 +189,9 @@ def quantiles(times: list[dict[str, float]]) -> dict[str, float]:
     figures = {
         f"{name}_p50_ms": float(np.median([time[name] for time in times])) for name in times[0]
     }
-    last = [time["first_batch"] for time in times]
-    figures["first_batch_p99_ms"] = float(np.percentile(last, 99, method="inverted_cdf"))
+    end = list(times[0])[-1]
+    last = [time[end] for time in times]
+    figures[f"{end}_p99_ms"] = float(np.percentile(last, 99, method="inverted_cdf"))
     return figures
 
 
@@ -254,6 +277,7 @@ def main() -> None:
     parser.add_argument("--share", type=int, default=50, metavar="PCT")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--slo-over-batch", type=float, default=4.0, help="SLO over batch latency")
+    parser.add_argument("--change", choices=("move", "resize"), default="move")
     parser.add_argument("--changes", type=int, default=100)
     parser.add_argument("--starts", type=int, default=5, help="of executor processes")
     args = parser.parse_args()
@@ -273,6 +297,7 @@ def main() -> None:
         "launch": gpulets.launch,
         "model": args.model,
         "share_pct": args.share,
+        "change": args.change,
         "changes": args.changes,
     }
     found = change(gpulets, models, study, args)
@@ -281,7 +306,8 @@ def main() -> None:
         processes.append(process_ms(gpulets, models, args))
         say(f"  an executor process was ready after {processes[-1]:.0f} ms")
     process = float(np.median(processes)) if processes else None
-    times = process / found["first_batch_p50_ms"] if process is not None else None
+    end = "switched_p50_ms" if args.change == "resize" else "first_batch_p50_ms"
+    times = process / found[end] if process is not None else None
     emit("reconfigure", params, **found, process_p50_ms=process, process_over_change=times,
          load=load_average())  # fmt: skip
 
