@@ -163,7 +163,11 @@ def change(gpulets: Gpulets, models: Models, study: Study | None, args: Any) -> 
             if args.change == "resize":
                 halved = msgspec.structs.replace(places[1], share_pct=args.share // 2)
                 one = Resize(bed, share, [places[0], halved])
-            times = [one.once(clock) for _ in range(args.changes)]
+            times = []
+            for _ in range(args.changes):
+                # Changes without a pause would leave the load no time to run.
+                clock.sleep_s(args.pause_ms / 1e3)
+                times.append(one.once(clock))
             made.stop()
             if not made.wait(FIRST_BATCH_LIMIT_S):
                 raise DeviceError("the load did not end")
@@ -279,6 +283,7 @@ def main() -> None:
     parser.add_argument("--slo-over-batch", type=float, default=4.0, help="SLO over batch latency")
     parser.add_argument("--change", choices=("move", "resize"), default="move")
     parser.add_argument("--changes", type=int, default=100)
+    parser.add_argument("--pause-ms", type=float, default=50.0, help="between two changes")
     parser.add_argument("--starts", type=int, default=5, help="of executor processes")
     args = parser.parse_args()
     clock = SystemClock()
