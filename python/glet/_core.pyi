@@ -328,13 +328,48 @@ class Signature:
     @property
     def outputs(self) -> list[TensorSpec]: ...
 
+class Placement:
+    """Neighbouring units first .. first + count - 1 of a device's grid, see cuda_probe().
+
+    remainder: the SMs outside of all units, too; only with all units.
+    """
+
+    def __init__(self, first: int, count: int, remainder: bool = False) -> None: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def remainder(self) -> bool: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
 class PartitionReport:
-    """What a gpulet's thread really got."""
+    """What a gpulet's thread really got. Below intra_op_threads: of "green" only, else zeros."""
 
     @property
     def cores(self) -> list[int]: ...
     @property
     def intra_op_threads(self) -> int: ...
+    @property
+    def placement(self) -> Placement: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def sms(self) -> int:
+        """As the driver counts them; may be more than those of the units."""
+
+    @property
+    def given_pct(self) -> float:
+        """Of the SMs of the device."""
+
+    @property
+    def context_id(self) -> int:
+        """Of the green context; no other context of this process ever has it again."""
+
+    @property
+    def stream(self) -> int:
+        """CUstream of the gpulet, as an integer: all its work goes there. Changes with a resize."""
 
 class AotiModel:
     """A model compiled by AOTInductor for the CPU; its weights are shared by all gpulets."""
@@ -431,6 +466,57 @@ class ModelStats:
     def running_ns(self) -> int:
         """How long its batch has been running by now; 0 when none does."""
 
+    @property
+    def kind(self) -> str:
+        """What computes: "aoti", "graph", "eager", "python", "profiled", "null"."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not of the faster kind that it could be; mostly empty."""
+
+    @property
+    def graphs(self) -> int:
+        """Captures that it keeps."""
+
+    @property
+    def graph_bytes(self) -> int:
+        """Device memory of those, as the captures told it."""
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Host memory that the device copies from and to."""
+
+    @property
+    def device_busy_ns(self) -> int:
+        """Device time of all runs, copies included; 0 where no device is asked."""
+
+class Captured:
+    """What a capture made for one batch size on one stream: a CUDA graph, or a call in its place.
+
+    inputs, outputs: device addresses, in the order of the signature, each with room for the whole
+    batch, contiguous. They are read and written by every launch. One copy serves all inputs (and
+    one all outputs) where they lie in one block, each beginning at the next multiple of 256 bytes
+    after the one before; else there is one per tensor.
+    graph: a CUgraphExec as an integer (torch: CUDAGraph.raw_cuda_graph_exec()).
+    call: instead of a graph, call(n) -> addresses of the outputs. It launches the work for the
+    first n items of `inputs` on the stream of the capture, under the GIL, once per batch, and the
+    outputs have to stay as they are until it is called again. reason: why there is no graph.
+    bytes: device memory that goes with the capture. owner: kept alive as long as it is used, and
+    dropped on any thread before the green context goes.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Sequence[int],
+        outputs: Sequence[int] = (),
+        graph: int = 0,
+        call: Callable[[int], Sequence[int]] | None = None,
+        bytes: int = 0,  # noqa: A002
+        owner: object = None,
+        reason: str = "",
+    ) -> None: ...
+
 class Engine:
     """The gpulets of this process. Every submission is answered exactly once.
 
@@ -447,30 +533,46 @@ class Engine:
     def add_gpulet(
         self,
         gpulet: int,
-        kind: Literal["cpu", "profiled"] = "cpu",
+        kind: Literal["cpu", "profiled", "green"] = "cpu",
         share_pct: int = 100,
         cores: Sequence[int] = (),
+        device: int = 0,
+        placement: Placement | None = None,
     ) -> PartitionReport:
         """Starts a gpulet's thread, for "cpu" on these cores with one intra-op thread each.
 
-        Raises ArgumentError when the id is taken, DeviceError when the cores cannot be had.
+        "green": on these units of the GPU `device` (the driver's number), in a green context of
+        their own; cores, where there are any, are those of its thread. All green gpulets of a
+        device in this process share one split of it, whose grid cuda_probe() tells.
+        Raises ArgumentError when the id is taken or units are not on the grid, DeviceError when the
+        cores or the context cannot be had.
         """
 
     def resize_gpulet(
         self,
         gpulet: int,
-        kind: Literal["cpu", "profiled"] = "cpu",
+        kind: Literal["cpu", "profiled", "green"] = "cpu",
         share_pct: int = 100,
         cores: Sequence[int] = (),
+        device: int = 0,
+        placement: Placement | None = None,
     ) -> PartitionReport:
         """Moves a gpulet into another share between two batches; nothing that waits is lost.
 
-        Raises ArgumentError when the kind is not the one it was added with, DeviceError when the
-        cores cannot be had; it then is as before.
+        "green": the new context is made, or taken from the pool, before the gpulet stops for it;
+        the old one goes back to the pool, and with it the graphs captured on it stay usable.
+        Raises ArgumentError when kind or device are not those it was added with, DeviceError when
+        the share cannot be had; it then is as before.
         """
 
     def remove_gpulet(self, gpulet: int, drain_until_ns: int = 0) -> None:
         """Lets what is queued finish until then; the rest is answered unavailable."""
+
+    def green_counts(self, device: int = 0) -> dict[str, int]:
+        """Green contexts: created, reused, destroyed (so far), in_use, idle.
+
+        Raises ArgumentError for a device that has had no green gpulet in this engine.
+        """
 
     def partition(self, gpulet: int) -> PartitionReport:
         """Asks the gpulet's thread, between batches."""
@@ -504,6 +606,32 @@ class Engine:
         emulation: Emulation | None = None,
     ) -> None:
         """A stand-in that takes as long as `plan.latency` says, times the emulation's factor."""
+
+    def load_graph(
+        self,
+        gpulet: int,
+        model: int,
+        capture: Callable[[int, int, int], Captured],
+        signature: Signature,
+        max_batch: int,
+        plan: ModelPlan,
+        *,
+        batches: Sequence[int] = (),
+        max_graphs: int = 64,
+        max_bytes: int = ...,
+    ) -> None:
+        """Replays CUDA graphs on a green gpulet, a batch in the smallest captured size above it.
+
+        capture(batch, stream, context_id) is called on the gpulet's thread under the GIL, with the
+        device's primary context current, when a size is first needed on a green context: after the
+        load (measure() makes it happen at once), after a resize to units where it was not yet,
+        and after the graph was dropped. All its work has to go to the CUstream `stream`. What it
+        raises fails that batch only: out of memory (MemoryError, torch's OutOfMemoryError) as a
+        DeviceError, the rest as a ModelError; it is asked again with the next batch.
+        batches: the sizes that are captured, increasing up to max_batch; empty for 1, 2, 4, ...
+        max_graphs, max_bytes: beyond them the least recently used captures go.
+        Raises ArgumentError when the gpulet is not green or batches do not fit.
+        """
 
     def load_null(
         self, gpulet: int, model: int, signature: Signature, max_batch: int, plan: ModelPlan

@@ -1,5 +1,5 @@
 // A libcuda.so.1 for tests: keeps books on what is alive, and refuses what the driver refuses.
-// Nothing runs; an event's time is its number, in ms.
+// Memory and work on streams are the host's; an event's time is its number, in ms.
 
 #include "fake_cuda.h"
 
@@ -68,6 +68,9 @@ constexpr ErrorText kErrors[] = {
     {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {kInvalidHandle, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {kContextIsDestroyed, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed"},
+    {kNotReady, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {kIllegalAddress, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {kNotSupported, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {kInvalidResourceType, "CUDA_ERROR_INVALID_RESOURCE_TYPE", "invalid resource type"},
     {kInvalidResourceConfiguration, "CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION",
@@ -137,6 +140,8 @@ EXPORT Result cuGetProcAddress_v2(const char* symbol, void** address, int versio
 
 EXPORT void fake_cuda_reset() {
   const std::lock_guard lock(mutex);
+  for (const auto& [address, bytes] : state().memory) std::free(reinterpret_cast<void*>(address));
+  for (const auto& [address, bytes] : state().pinned) std::free(reinterpret_cast<void*>(address));
   state() = State{};
   read_environment(state());
 }
@@ -174,6 +179,9 @@ EXPORT int fake_cuda_count(const char* name) {
   }
   if (what == "streams") return alive(s.streams);
   if (what == "events") return alive(s.events);
+  if (what == "graphs") return alive(s.graphs);
+  if (what == "memory") return static_cast<int>(s.memory.size());
+  if (what == "pinned") return static_cast<int>(s.pinned.size());
   if (what == "primary") return sum(s.retained);
   if (what == "splits") return s.splits;
   if (what == "overlaps") return overlaps();

@@ -10,10 +10,13 @@
 // The same from the environment:
 // FAKE_CUDA="sms=114,rest=2,fail=cuInit:1:100,hide=cuGreenCtxCreate".
 //
-// Counts: contexts, streams, events (alive), primary (retained), current (contexts that are current
-// to a thread), splits (real ones), overlaps (pairs of live green contexts that share an SM),
-// leaked (streams whose context went first), misuse (calls the driver leaves undefined: a dead
-// handle, a green context current to two threads), calls (all), cuXYZ (calls of that).
+// What is put on a stream is done when somebody waits for it, on the thread that waits.
+//
+// Counts: contexts, streams, events, graphs, memory, pinned (alive; blocks of memory), primary
+// (retained), current (contexts that are current to a thread), splits (real ones), overlaps (pairs
+// of live green contexts that share an SM), leaked (streams and graphs whose context went first),
+// misuse (calls the driver leaves undefined: a dead handle, a green context current to two
+// threads), calls (all), cuXYZ (calls of that).
 extern "C" {
 // Forgets every object, setting and count, then reads the environment.
 void fake_cuda_reset();
@@ -28,4 +31,14 @@ int fake_cuda_count(const char* name);
 // SMs of a context, 0..sms - 1, into `ids`, at most `capacity`; returns how many there are.
 int fake_cuda_sms(void* context, int* ids, int capacity);
 int fake_cuda_priority(void* stream);
+
+// Device memory, which is the host's: 0 when there is no more.
+unsigned long long fake_cuda_alloc(unsigned long long bytes);
+void fake_cuda_free(unsigned long long address);
+// A CUgraphExec, as if captured on the stream: each launch calls function(data) in the stream's
+// order. To be freed before its context goes.
+void* fake_cuda_graph(void* stream, int (*function)(void*), void* data);
+void fake_cuda_graph_free(void* graph);
+// The same once, as a launch without a graph does.
+void fake_cuda_enqueue(void* stream, int (*function)(void*), void* data);
 }

@@ -7,16 +7,27 @@
 #include "fake_cuda_state.h"
 
 namespace fake_cuda {
-namespace {
 
-// Every entry point starts here: counts, fails on demand, wants cuInit first.
-Result enter(const char* name, bool needs_init = true) {
+Result enter(const char* name, bool needs_init) {
   auto& s = state();
   ++s.calls[name];
   auto& failure = s.failures[name];
   if (failure.nth > 0 && --failure.nth == 0) return failure.code;
   return needs_init && !s.initialised ? kNotInitialized : kSuccess;
 }
+
+ContextObject* current_context() {
+  const auto& stack = state().current[std::this_thread::get_id()];
+  return stack.empty() ? nullptr : stack.back();
+}
+
+Result stream_state(Stream stream) {
+  if (!usable(stream)) return kInvalidHandle;
+  if (!stream->context->alive) ++state().misuse;
+  return stream->context->alive ? kSuccess : kContextIsDestroyed;
+}
+
+namespace {
 
 #define ENTER(name)                  \
   const std::lock_guard lock(mutex); \
@@ -40,18 +51,6 @@ void describe(DevResource* resource, const Origin& origin) {
   if (setting("driver") < 13000) return;
   resource->sm.min_partition = static_cast<unsigned>(setting("unit"));
   resource->sm.coscheduled_alignment = static_cast<unsigned>(setting("align"));
-}
-
-template <typename Object>
-bool usable(Object* object) {
-  if (object == nullptr) return false;
-  if (!object->alive) ++state().misuse;
-  return object->alive;
-}
-
-ContextObject* current_context() {
-  const auto& stack = state().current[std::this_thread::get_id()];
-  return stack.empty() ? nullptr : stack.back();
 }
 
 Result init(unsigned flags) {
@@ -164,59 +163,18 @@ Result mem_get_info(std::size_t* free_bytes, std::size_t* total_bytes) {
   return kSuccess;
 }
 
-Result stream_state(Stream stream) {
-  if (!usable(stream)) return kInvalidHandle;
-  if (!stream->context->alive) ++state().misuse;
-  return stream->context->alive ? kSuccess : kContextIsDestroyed;
-}
-
 Result stream_synchronize(Stream stream) {
-  ENTER("cuStreamSynchronize");
-  return stream_state(stream);
+  Lock lock(mutex);
+  if (const Result early = enter("cuStreamSynchronize")) return early;
+  if (const Result bad = stream_state(stream)) return bad;
+  finish(stream, lock);
+  return kSuccess;
 }
 
 Result stream_destroy(Stream stream) {
   ENTER("cuStreamDestroy");
   if (const Result bad = stream_state(stream)) return bad;
   stream->alive = false;
-  return kSuccess;
-}
-
-Result event_create(Event* event, unsigned flags) {
-  ENTER("cuEventCreate");
-  ContextObject* context = current_context();
-  if (!usable(context)) return kInvalidContext;
-  if (flags > kEventBlockingSync) return kInvalidValue;
-  *event = &state().events.emplace_back();
-  (*event)->context = context;
-  return kSuccess;
-}
-
-Result event_record(Event event, Stream stream) {
-  ENTER("cuEventRecord");
-  if (const Result bad = stream_state(stream)) return bad;
-  if (!usable(event) || event->context != stream->context) return kInvalidHandle;
-  event->time_ms = ++state().clock_ms;
-  return kSuccess;
-}
-
-Result event_synchronize(Event event) {
-  ENTER("cuEventSynchronize");
-  return usable(event) ? kSuccess : kInvalidHandle;
-}
-
-Result event_elapsed_time(float* ms, Event start, Event end) {
-  ENTER("cuEventElapsedTime");
-  if (!usable(start) || !usable(end)) return kInvalidHandle;
-  if (start->time_ms == 0 || end->time_ms == 0) return kInvalidHandle;
-  *ms = static_cast<float>(end->time_ms - start->time_ms);
-  return kSuccess;
-}
-
-Result event_destroy(Event event) {
-  ENTER("cuEventDestroy");
-  if (!usable(event)) return kInvalidHandle;
-  event->alive = false;
   return kSuccess;
 }
 
@@ -312,6 +270,9 @@ Result green_destroy(Green green) {
   for (auto& stream : state().streams) {
     if (stream.alive && stream.context == &context) ++state().leaked;
   }
+  for (auto& graph : state().graphs) {
+    if (graph.alive && graph.context == &context) ++state().leaked;
+  }
   context.alive = false;
   --state().retained[context.device];
   return kSuccess;
@@ -355,11 +316,6 @@ EntryPoints& table() {
     all.mem_get_info.function = mem_get_info;
     all.stream_synchronize.function = stream_synchronize;
     all.stream_destroy.function = stream_destroy;
-    all.event_create.function = event_create;
-    all.event_record.function = event_record;
-    all.event_synchronize.function = event_synchronize;
-    all.event_elapsed_time.function = event_elapsed_time;
-    all.event_destroy.function = event_destroy;
     all.device_get_resource.function = device_get_resource;
     all.ctx_get_resource.function = ctx_get_resource;
     all.split_by_count.function = split_by_count;
@@ -368,6 +324,7 @@ EntryPoints& table() {
     all.green_destroy.function = green_destroy;
     all.ctx_from_green.function = ctx_from_green;
     all.green_stream_create.function = green_stream_create;
+    add_work(all);
     return all;
   }();
   return entries;

@@ -3,7 +3,9 @@
 // The books of the fake libcuda.so.1: what its calls (fake_cuda_calls.cpp) and its controls
 // (fake_cuda.cpp) share.
 
+#include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -32,11 +34,20 @@ struct StreamObject {
   bool alive = true;
   ContextObject* context = nullptr;
   int priority = 0;
+  std::deque<std::function<void()>> work;  // not done yet
 };
 struct EventObject {
   bool alive = true;
   ContextObject* context = nullptr;
   int time_ms = 0;
+  int pending = 0;  // records that its stream has not reached
+  StreamObject* stream = nullptr;
+};
+struct GraphObject {
+  bool alive = true;
+  ContextObject* context = nullptr;
+  int (*function)(void*) = nullptr;
+  void* data = nullptr;
 };
 
 }  // namespace glet::exec::cuda
@@ -79,7 +90,12 @@ struct State {
   std::deque<GreenObject> greens;
   std::deque<StreamObject> streams;
   std::deque<EventObject> events;
+  std::deque<GraphObject> graphs;
+  std::map<std::uint64_t, std::size_t> memory;  // address to bytes, of the device
+  std::map<std::uint64_t, std::size_t> pinned;  // and of the host
 };
+
+using Lock = std::unique_lock<std::mutex>;
 
 // Held by whoever looks at state().
 extern std::mutex mutex;
@@ -89,5 +105,22 @@ Result get_error_name(Result code, const char** text);
 Result get_error_string(Result code, const char** text);
 // The entry points with their functions.
 EntryPoints& table();
+
+// For the entry points, under the lock. Every one starts with enter(): it counts, fails on demand,
+// wants cuInit first.
+Result enter(const char* name, bool needs_init = true);
+ContextObject* current_context();
+Result stream_state(Stream stream);
+// Does everything that the stream still has to do; the lock is open meanwhile.
+void finish(Stream stream, Lock& lock);
+// Of fake_cuda_work.cpp.
+void add_work(EntryPoints& entries);
+
+template <typename Object>
+bool usable(Object* object) {
+  if (object == nullptr) return false;
+  if (!object->alive) ++state().misuse;
+  return object->alive;
+}
 
 }  // namespace fake_cuda

@@ -21,6 +21,11 @@ class FakeDriver {
     find("fake_cuda_count", count_);
     find("fake_cuda_sms", sms_);
     find("fake_cuda_priority", priority_);
+    find("fake_cuda_alloc", alloc);
+    find("fake_cuda_free", free);
+    find("fake_cuda_graph", graph);
+    find("fake_cuda_graph_free", graph_free);
+    find("fake_cuda_enqueue", enqueue);
     reset_();
   }
 
@@ -48,12 +53,19 @@ class FakeDriver {
   // Nothing alive, nothing done that the driver leaves undefined.
   bool clean() const {
     int left = 0;
-    for (const char* what :
-         {"contexts", "streams", "events", "primary", "current", "leaked", "misuse"}) {
+    for (const char* what : {"contexts", "streams", "events", "graphs", "memory", "pinned",
+                             "primary", "current", "leaked", "misuse"}) {
       left += count(what);
     }
     return left == 0;
   }
+
+  // See fake_cuda.h.
+  decltype(&fake_cuda_alloc) alloc = nullptr;
+  decltype(&fake_cuda_free) free = nullptr;
+  decltype(&fake_cuda_graph) graph = nullptr;
+  decltype(&fake_cuda_graph_free) graph_free = nullptr;
+  decltype(&fake_cuda_enqueue) enqueue = nullptr;
 
  private:
   template <typename Function>

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKE_SOURCES = [ROOT / "tests" / "cpp" / name for name in ("fake_cuda.cpp", "fake_cuda_calls.cpp")]
+FAKE_SOURCES = sorted((ROOT / "tests" / "cpp").glob("fake_cuda*.cpp"))
 PROBE = "import json; from glet.native import core; print(json.dumps(core.cuda_probe()))"
 NOTHING = {"available": False, "driver": "", "devices": []}
 

@@ -205,7 +205,7 @@ def test_closing_ends_it_for_good(engine: Any) -> None:
 
 
 def test_wrong_calls_say_what_is_valid(engine: Any) -> None:
-    with pytest.raises(ArgumentError, match="kind 'gpu'; valid: cpu, profiled"):
+    with pytest.raises(ArgumentError, match="kind 'gpu'; valid: cpu, profiled, green"):
         engine.add_gpulet(2, "gpu")
     with pytest.raises(ArgumentError, match="cannot be called"):
         engine.load_python(1, 5, 3, signature(), 1, plan())

@@ -3,11 +3,18 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "glet/exec/engine.h"
 
 // One function per area; no logic in this room.
 namespace glet::bind {
+
+// Throws ArgumentError for an unknown kind, and for "green" without a placement.
+exec::PartitionSpec partition_spec(const std::string& kind, int share_pct, std::vector<int> cores,
+                                   int device, const std::optional<exec::Placement>& placement);
 
 void bind_errors(pybind11::module_& m);
 void bind_client(pybind11::module_& m);
@@ -15,9 +22,11 @@ void bind_load(pybind11::module_& m);
 void bind_engine_load(pybind11::module_& m);
 void bind_batch(pybind11::module_& m);
 void bind_route(pybind11::module_& m);
+void bind_partition(pybind11::module_& m);
 void bind_exec(pybind11::module_& m);
 void bind_cuda(pybind11::module_& m);
 void bind_completion(pybind11::module_& m);
+void bind_graph(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_net(pybind11::module_& m);
 

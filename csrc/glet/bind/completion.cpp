@@ -78,7 +78,16 @@ void bind_stats(py::module_& m) {
       .def_readonly("correction", &ModelStats::correction)
       .def_property_readonly("busy_ns", [](const ModelStats& self) { return to_ns(self.busy); })
       .def_property_readonly("running_ns",
-                             [](const ModelStats& self) { return to_ns(self.running); });
+                             [](const ModelStats& self) { return to_ns(self.running); })
+      .def_property_readonly("kind", [](const ModelStats& self) { return self.runner.kind; })
+      .def_property_readonly("reason", [](const ModelStats& self) { return self.runner.reason; })
+      .def_property_readonly("graphs", [](const ModelStats& self) { return self.runner.graphs; })
+      .def_property_readonly("graph_bytes",
+                             [](const ModelStats& self) { return self.runner.graph_bytes; })
+      .def_property_readonly("pinned_bytes",
+                             [](const ModelStats& self) { return self.runner.pinned_bytes; })
+      .def_property_readonly("device_busy_ns",
+                             [](const ModelStats& self) { return to_ns(self.runner.device_busy); });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 
 #include "glet/bind/bind.h"
 #include "glet/bind/buffer_payload.h"
+#include "glet/bind/graph.h"
 #include "glet/bind/nanos.h"
 #include "glet/bind/python_runner.h"
 #include "glet/error.h"
@@ -20,6 +22,7 @@
 #include "glet/exec/profiled_runner.h"
 
 namespace py = pybind11;
+using namespace py::literals;
 
 namespace glet::bind {
 namespace {
@@ -77,27 +80,19 @@ class PyEngine {
   std::shared_ptr<exec::Engine> engine_;
 };
 
-exec::PartitionSpec spec_of(const std::string& kind, int share_pct, std::vector<int> cores) {
-  exec::PartitionSpec spec{.share_pct = share_pct, .cores = std::move(cores)};
-  if (kind == "profiled") {
-    spec.kind = exec::PartitionSpec::Kind::kProfiled;
-  } else if (kind != "cpu") {
-    throw ArgumentError("[Engine] kind '" + kind + "'; valid: cpu, profiled");
-  }
-  return spec;
-}
-
 exec::PartitionReport resize_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
-                                    int share_pct, std::vector<int> cores) {
-  const auto spec = spec_of(kind, share_pct, std::move(cores));
+                                    int share_pct, std::vector<int> cores, int device,
+                                    std::optional<exec::Placement> placement) {
+  const auto spec = partition_spec(kind, share_pct, std::move(cores), device, placement);
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
   return engine->resize(gpulet, spec);
 }
 
 exec::PartitionReport add_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
-                                 int share_pct, std::vector<int> cores) {
-  const auto spec = spec_of(kind, share_pct, std::move(cores));
+                                 int share_pct, std::vector<int> cores, int device,
+                                 std::optional<exec::Placement> placement) {
+  const auto spec = partition_spec(kind, share_pct, std::move(cores), device, placement);
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
   return engine->add_gpulet(gpulet, spec);
@@ -113,6 +108,13 @@ exec::PartitionReport partition(const PyEngine& self, GpuletId gpulet) {
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
   return engine->partition(gpulet);
+}
+
+py::dict green_counts(const PyEngine& self, int device) {
+  const auto counts = self.get()->green_counts(device);
+  return py::dict("created"_a = counts.created, "reused"_a = counts.reused,
+                  "destroyed"_a = counts.destroyed, "in_use"_a = counts.in_use,
+                  "idle"_a = counts.idle);
 }
 
 void load(const PyEngine& self, GpuletId gpulet, ModelId model,
@@ -141,6 +143,20 @@ void load_profiled(const PyEngine& self, GpuletId gpulet, ModelId model, exec::S
        std::make_unique<exec::ProfiledRunner>(std::move(signature), max_batch, plan.latency,
                                               std::move(emulation)),
        plan);
+}
+
+void load_graph(const PyEngine& self, GpuletId gpulet, ModelId model, py::object capture,
+                exec::Signature signature, int max_batch, batch::ModelPlan plan,
+                std::vector<int> batches, std::size_t max_graphs, std::size_t max_bytes) {
+  const auto engine = self.get();
+  auto captures = python_capture(std::move(capture));
+  const py::gil_scoped_release nogil;
+  exec::GraphOptions options{std::move(batches), {max_graphs, max_bytes}};
+  engine->load(
+      gpulet, model,
+      std::make_unique<exec::GraphRunner>(engine->green_device(gpulet), std::move(captures),
+                                          std::move(signature), max_batch, std::move(options)),
+      std::move(plan));
 }
 
 void load_null(const PyEngine& self, GpuletId gpulet, ModelId model, exec::Signature signature,
@@ -242,6 +258,11 @@ void bind_loading(py::class_<PyEngine>& engine) {
       .def("load_profiled", &load_profiled, py::arg("gpulet"), py::arg("model"),
            py::arg("signature"), py::arg("max_batch"), py::arg("plan"),
            py::arg("emulation") = nullptr)
+      .def("load_graph", &load_graph, py::arg("gpulet"), py::arg("model"), py::arg("capture"),
+           py::arg("signature"), py::arg("max_batch"), py::arg("plan"), py::kw_only(),
+           py::arg("batches") = std::vector<int>{},
+           py::arg("max_graphs") = exec::GraphLimits{}.max_graphs,
+           py::arg("max_bytes") = exec::GraphLimits{}.max_bytes)
       .def("load_null", &load_null, py::arg("gpulet"), py::arg("model"), py::arg("signature"),
            py::arg("max_batch"), py::arg("plan"))
       .def("update", &update, py::arg("gpulet"), py::arg("model"), py::arg("plan"))
@@ -258,10 +279,13 @@ void bind_engine(py::module_& m) {
   py::class_<PyEngine> engine(m, "Engine", "The gpulets of this process.");
   engine.def(py::init<>())
       .def("add_gpulet", &add_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
-           py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{})
+           py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{}, py::arg("device") = 0,
+           py::arg("placement") = py::none())
       .def("resize_gpulet", &resize_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
-           py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{})
+           py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{}, py::arg("device") = 0,
+           py::arg("placement") = py::none())
       .def("remove_gpulet", &remove_gpulet, py::arg("gpulet"), py::arg("drain_until_ns") = 0)
+      .def("green_counts", &green_counts, py::arg("device") = 0)
       .def("partition", &partition, py::arg("gpulet"))
       .def("measure", &measure, py::arg("gpulet"), py::arg("model"), py::arg("batch"),
            py::arg("repeats"))

@@ -9,7 +9,6 @@
 #include "glet/bind/nanos.h"
 #include "glet/exec/aoti_model.h"
 #include "glet/exec/engine.h"
-#include "glet/exec/partition/partition.h"
 #include "glet/exec/profiled_runner.h"
 #include "glet/exec/tensor.h"
 #include "glet/exec/torch_shim.h"
@@ -46,16 +45,6 @@ void bind_signature(py::module_& m) {
       .def_readonly("outputs", &Signature::outputs);
 }
 
-void bind_partition(py::module_& m) {
-  using exec::PartitionReport;
-  py::class_<PartitionReport>(m, "PartitionReport", "What a gpulet's thread really got.")
-      .def_readonly("cores", &PartitionReport::cores)
-      .def_readonly("intra_op_threads", &PartitionReport::intra_op_threads);
-  m.def("usable_cores", &exec::usable_cores, "Cores this process may use.");
-  m.def("assign_cores", &exec::assign_cores, py::arg("cores"), py::arg("shares_pct"),
-        "Disjoint cores for gpulets of these shares, in order, rounded down to whole cores.");
-}
-
 void bind_models(py::module_& m) {
   using exec::AotiModel;
   m.def(
@@ -88,6 +77,7 @@ void bind_exec(py::module_& m) {
   bind_partition(m);
   bind_models(m);
   bind_completion(m);
+  bind_graph(m);
   bind_engine(m);
 }
 

@@ -53,6 +53,8 @@ class Engine::Impl {
   CompletionQueue completions;  // outlives the workers
   std::atomic<bool> refusing = false;
   mutable std::shared_mutex mutex;
+  // Kept, with the contexts that lie idle, when their last gpulet goes: another may come.
+  std::map<int, std::shared_ptr<GreenDevice>> devices;
   std::map<GpuletId, std::shared_ptr<Worker>> workers;  // null while one starts
 };
 
@@ -81,6 +83,9 @@ PartitionReport Engine::add_gpulet(GpuletId gpulet, const PartitionSpec& spec) {
   {
     const std::unique_lock lock(impl_->mutex);
     impl_->workers[gpulet] = worker;
+    if (spec.kind == PartitionSpec::Kind::kGreen) {
+      impl_->devices.try_emplace(spec.device, GreenDevice::of(spec.device));
+    }
   }
   return worker->partition();
 }
@@ -97,6 +102,21 @@ void Engine::remove_gpulet(GpuletId gpulet, Nanos drain_until) {
 
 PartitionReport Engine::resize(GpuletId gpulet, const PartitionSpec& spec) {
   return impl_->worker(gpulet, "resize")->resize(spec);
+}
+
+std::shared_ptr<GreenDevice> Engine::green_device(GpuletId gpulet) const {
+  const auto worker = impl_->worker(gpulet, "green_device");
+  if (worker->kind() == PartitionSpec::Kind::kGreen) return GreenDevice::of(worker->device());
+  throw ArgumentError("[Engine.green_device] gpulet " + std::to_string(gpulet) + " is of kind " +
+                      std::string(kind_name(worker->kind())) + "; a green one is needed");
+}
+
+GreenPoolCounts Engine::green_counts(int device) const {
+  const std::shared_lock lock(impl_->mutex);
+  const auto found = impl_->devices.find(device);
+  if (found != impl_->devices.end()) return found->second->pool().counts();
+  throw ArgumentError("[Engine.green_counts] device " + std::to_string(device) +
+                      " has had no green gpulet here");
 }
 
 PartitionReport Engine::partition(GpuletId gpulet) const {

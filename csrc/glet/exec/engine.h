@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "glet/batch/gpulet_queue.h"
+#include "glet/exec/partition/green_device.h"
 #include "glet/exec/partition/partition.h"
 #include "glet/exec/runner.h"
 #include "glet/exec/submission.h"
@@ -30,15 +31,20 @@ class Engine {
   // is left completes as kUnavailable.
   void remove_gpulet(GpuletId gpulet, Nanos drain_until);
 
-  // Moves the gpulet into another share of the same kind, between two batches: nothing that waits
-  // is lost, and no other gpulet is disturbed. What takes long, happens before the gpulet stops
-  // for it. Throws ArgumentError when there is no such gpulet or the kind is another, DeviceError
-  // when the share cannot be had; the gpulet then is as before.
+  // Moves the gpulet into another share of the same kind and device, between two batches: nothing
+  // that waits is lost, and no other gpulet is disturbed. What takes long, happens before the
+  // gpulet stops for it. Throws ArgumentError when there is no such gpulet or kind or device are
+  // others, DeviceError when the share cannot be had; the gpulet then is as before.
   PartitionReport resize(GpuletId gpulet, const PartitionSpec& spec);
 
   // What the gpulet's thread has now, asked of the thread itself between batches: the intra-op
   // count follows libraries that were loaded after add_gpulet().
   PartitionReport partition(GpuletId gpulet) const;
+
+  // The device of a green gpulet, for its runners. Throws ArgumentError for another kind.
+  std::shared_ptr<GreenDevice> green_device(GpuletId gpulet) const;
+  // Of a device that has had a green gpulet; ArgumentError for another.
+  GreenPoolCounts green_counts(int device) const;
 
   // The methods below throw ArgumentError when the gpulet or (but for load) the model is not there.
   // load() also when the model is there already or the plan's batch exceeds runner->max_batch().

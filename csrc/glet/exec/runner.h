@@ -3,13 +3,17 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "glet/exec/tensor.h"
+#include "glet/time.h"
 
 namespace glet::exec {
+
+class GreenContext;
 
 // The outputs of one batch; requests share it and read their slot. Freed with the last request, on
 // whatever thread drops it.
@@ -42,6 +46,16 @@ class OutputBatch {
   std::shared_ptr<const Signature> signature_;
 };
 
+// What a runner is and holds, for reports.
+struct RunnerReport {
+  std::string kind;
+  std::string reason;            // why it is not of the faster kind that it could be; mostly empty
+  std::size_t graphs = 0;        // captured ones that it keeps
+  std::size_t graph_bytes = 0;   // device memory of those
+  std::size_t pinned_bytes = 0;  // host memory that the device copies from and to
+  Nanos device_busy{0};          // device time of all runs, copies included; 0 for the CPU
+};
+
 // The one interface to whatever computes. A runner belongs to one worker thread: input() and run()
 // are called from that thread alone; construction and destruction may happen elsewhere while the
 // worker does not use it.
@@ -53,6 +67,12 @@ class Runner {
   virtual const Signature& signature() const = 0;
   virtual int max_batch() const = 0;
 
+  // Where the gpulet's work goes from now on; only called on a gpulet that is made of SMs, before
+  // the first run and after each resize. What was captured elsewhere may be kept for coming back.
+  virtual void move_to(const GreenContext&) {}
+  // The next run() has `n` slots: called before input() is asked for.
+  virtual void begin(int n) { static_cast<void>(n); }
+
   // The batch tensor of an input: room for max_batch() items. The worker copies each request's
   // bytes straight into its slot, and then calls run().
   virtual std::byte* input(std::size_t index) = 0;
@@ -61,6 +81,13 @@ class Runner {
   // lives, whatever runs next. Throws ModelError when the model fails, DeviceError when the device
   // does; the runner stays usable after a ModelError.
   virtual std::shared_ptr<const OutputBatch> run(int n) = 0;
+
+  // From any thread, also while it runs.
+  virtual RunnerReport report() const {
+    RunnerReport report;
+    report.kind = kind();
+    return report;
+  }
 };
 
 }  // namespace glet::exec

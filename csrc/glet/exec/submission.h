@@ -69,6 +69,7 @@ struct ModelStats {
   double correction;  // measured / predicted batch latency, slow-moving
   Nanos busy;         // time the runner ran
   Nanos running;      // how long its batch has been running by now, 0 when none does
+  RunnerReport runner;
 };
 
 }  // namespace glet::exec

@@ -42,7 +42,9 @@ std::string misfit(const Payload* payload, const Signature& signature,
 Worker::Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& completions)
     : gpulet_(gpulet),
       kind_(spec.kind),
+      device_(spec.device),
       completions_(completions),
+      spec_(spec),
       partition_(make_partition(spec)) {
   std::promise<void> entered;
   auto ready = entered.get_future();
@@ -66,13 +68,27 @@ PartitionReport Worker::partition() {
   return answer.get();
 }
 
+// Its units are lent already: asking for them again would make a second context of them.
+bool Worker::same_green(const PartitionSpec& spec) const {
+  const std::lock_guard lock(mutex_);
+  return kind_ == PartitionSpec::Kind::kGreen && spec.placement == spec_.placement &&
+         spec.cores == spec_.cores;
+}
+
 PartitionReport Worker::resize(const PartitionSpec& spec) {
   if (spec.kind != kind_) {
     throw ArgumentError("[Engine.resize] gpulet " + std::to_string(gpulet_) + " is of kind " +
                         std::string(kind_name(kind_)) + " and cannot become " +
                         std::string(kind_name(spec.kind)) + "; remove it and add another");
   }
+  if (spec.device != device_) {
+    throw ArgumentError("[Engine.resize] gpulet " + std::to_string(gpulet_) + " is on device " +
+                        std::to_string(device_) + " and cannot move to device " +
+                        std::to_string(spec.device) + "; remove it and add another");
+  }
+  if (same_green(spec)) return partition();
   const auto resize = std::make_shared<Resize>();
+  resize->spec = spec;
   resize->other = make_partition(spec);
   auto result = resize->result.get_future();
   {
@@ -93,6 +109,7 @@ void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPla
                                              .planned_batch = plan.limits.max_batch,
                                              .plan_version = 0,
                                              .input_bytes = {},
+                                             .context_id = 0,
                                              .admitting = true,
                                              .stats = {}});
   for (const TensorSpec& spec : entry->runner->signature().inputs) {
@@ -175,6 +192,7 @@ void Worker::stats(std::vector<ModelStats>& out) const {
     copy.waiting = queue_.size(id);
     copy.correction = queue_.correction(id);
     copy.running = running_ == model.get() ? now() - running_since_ : Nanos(0);
+    copy.runner = model->runner->report();
   }
 }
 

@@ -37,6 +37,9 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
   ~Worker() { stop(Nanos(0)); }
 
+  PartitionSpec::Kind kind() const { return kind_; }
+  int device() const { return device_; }
+
   // See Engine's methods of the same names.
   PartitionReport partition();
   PartitionReport resize(const PartitionSpec& spec);
@@ -60,6 +63,7 @@ class Worker {
     int planned_batch;     // what the queue knows a latency for
     int plan_version = 0;  // counts update()s
     std::vector<std::size_t> input_bytes;
+    std::uint64_t context_id = 0;  // the worker's own: where its runner was told to run
     bool admitting = true;
     ModelStats stats{};
   };
@@ -70,6 +74,7 @@ class Worker {
     std::unique_ptr<Payload> payload;
   };
   struct Resize {
+    PartitionSpec spec;
     std::unique_ptr<Partition> other;  // the new one; once entered, the old one
     std::promise<PartitionReport> result;
   };
@@ -84,6 +89,7 @@ class Worker {
 
   // The callers' side, under mutex_.
   Outcome admit(Model* model, Submission& submission, Nanos at, std::string& error);
+  bool same_green(const PartitionSpec& spec) const;
   Pending take_pending(std::uint64_t slot);
   void give_back(const std::vector<batch::Request>& requests, std::vector<Completion>& answers);
   Completion completion(Pending& pending, Outcome outcome, Nanos at) const;
@@ -101,6 +107,7 @@ class Worker {
   void measure_once(Lock& lock);
   void run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed);
   void execute(Model& model, Nanos formed);
+  void prepare(Model& model, int n);
   void copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes);
   void finish(Lock& lock);
   void look_on(Lock& lock, Nanos wake_at);
@@ -108,6 +115,7 @@ class Worker {
 
   const GpuletId gpulet_;
   const PartitionSpec::Kind kind_;
+  const int device_;
   CompletionQueue& completions_;
 
   mutable std::mutex mutex_;
@@ -121,6 +129,7 @@ class Worker {
   std::deque<Measurement> measurements_;
   std::deque<std::promise<PartitionReport>> questions_;
   std::deque<std::shared_ptr<Resize>> resizes_;
+  PartitionSpec spec_;  // of the last resize that succeeded
   Model* running_ = nullptr;
   Nanos running_since_{0};
   Nanos busy_until_{0};

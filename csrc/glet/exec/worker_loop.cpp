@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/exec/partition/green_context.h"
 #include "glet/exec/worker.h"
 
 // The thread's side of a worker; worker.cpp is the callers'.
@@ -101,6 +102,7 @@ void Worker::resize_once(Lock& lock) {
   if (failure != nullptr) {
     resize->result.set_exception(failure);
   } else {
+    spec_ = resize->spec;
     resize->result.set_value(report_);
   }
 }
@@ -132,6 +134,7 @@ void Worker::measure_once(Lock& lock) {
   lock.unlock();
   std::exception_ptr failure;
   try {
+    prepare(*model, current.batch);
     model->runner->run(current.batch);
   } catch (...) {
     failure = std::current_exception();
@@ -196,6 +199,7 @@ void Worker::execute(Model& model, Nanos formed) {
   std::shared_ptr<const std::string> error;
   Nanos copied = formed;
   try {
+    prepare(model, size);
     copy_inputs(*model.runner, model.input_bytes);
     copied = now();
     outputs = model.runner->run(size);
@@ -217,6 +221,17 @@ void Worker::execute(Model& model, Nanos formed) {
     answer.error = error;
   }
   batch_.clear();
+}
+
+// Only the model that runs next follows a resize: the others may never run here.
+void Worker::prepare(Model& model, int n) {
+  const GreenContext* context = partition_->green();
+  if (context != nullptr && model.context_id != context->id()) {
+    model.context_id = 0;
+    model.runner->move_to(*context);
+    model.context_id = context->id();
+  }
+  model.runner->begin(n);
 }
 
 // The only copy of a request's bytes between the submission and the model.

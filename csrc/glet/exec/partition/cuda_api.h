@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 // The part of the CUDA driver's C interface that glet uses, in glet's own words: the core is built
 // without a CUDA toolkit. Values and layouts are those of CUDA 12.4 to 13.0;
@@ -15,11 +16,14 @@ struct GreenObject;
 struct StreamObject;
 struct EventObject;
 struct DescObject;
+struct GraphObject;
 using Context = ContextObject*;
 using Green = GreenObject*;
 using Stream = StreamObject*;
 using Event = EventObject*;
 using ResourceDesc = DescObject*;
+using GraphExec = GraphObject*;
+using DevicePointer = std::uint64_t;
 
 inline constexpr Result kSuccess = 0;
 inline constexpr Result kInvalidValue = 1;
@@ -29,8 +33,20 @@ inline constexpr Result kStubLibrary = 34;
 inline constexpr Result kNoDevice = 100;
 inline constexpr Result kInvalidDevice = 101;
 inline constexpr Result kInvalidContext = 201;
+inline constexpr Result kEccUncorrectable = 214;
+inline constexpr Result kNvlinkUncorrectable = 220;
 inline constexpr Result kInvalidHandle = 400;
+inline constexpr Result kNotReady = 600;
+inline constexpr Result kIllegalAddress = 700;
+inline constexpr Result kLaunchTimeout = 702;
 inline constexpr Result kContextIsDestroyed = 709;
+inline constexpr Result kAssert = 710;
+inline constexpr Result kHardwareStackError = 714;
+inline constexpr Result kIllegalInstruction = 715;
+inline constexpr Result kMisalignedAddress = 716;
+inline constexpr Result kInvalidAddressSpace = 717;
+inline constexpr Result kInvalidPc = 718;
+inline constexpr Result kLaunchFailed = 719;
 inline constexpr Result kNotSupported = 801;
 inline constexpr Result kSystemDriverMismatch = 803;
 inline constexpr Result kInvalidResourceType = 914;
@@ -43,6 +59,7 @@ inline constexpr int kCapabilityMinor = 76;
 inline constexpr unsigned kGreenDefaultStream = 1;      // cuGreenCtxCreate insists on it
 inline constexpr unsigned kStreamNonBlocking = 1;       // cuGreenCtxStreamCreate insists on it
 inline constexpr unsigned kEventBlockingSync = 1;       // who waits sleeps
+inline constexpr unsigned kHostPortable = 1;            // pinned for every context
 inline constexpr unsigned long long kLegacyStream = 1;  // cuGetProcAddress: not the per-thread kind
 
 inline constexpr unsigned kResourceInvalid = 0;
@@ -94,9 +111,19 @@ struct EntryPoints {
   EntryPoint<Stream> stream_destroy{"cuStreamDestroy", 4000};
   EntryPoint<Event*, unsigned> event_create{"cuEventCreate", 2000};
   EntryPoint<Event, Stream> event_record{"cuEventRecord", 2000};
+  EntryPoint<Event> event_query{"cuEventQuery", 2000};
   EntryPoint<Event> event_synchronize{"cuEventSynchronize", 2000};
   EntryPoint<float*, Event, Event> event_elapsed_time{"cuEventElapsedTime", 2000};
   EntryPoint<Event> event_destroy{"cuEventDestroy", 4000};
+
+  EntryPoint<void**, std::size_t, unsigned> host_alloc{"cuMemHostAlloc", 2020};
+  EntryPoint<void*> host_free{"cuMemFreeHost", 2000};
+  EntryPoint<DevicePointer*, std::size_t> mem_alloc{"cuMemAlloc", 3020};
+  EntryPoint<DevicePointer> mem_free{"cuMemFree", 3020};
+  EntryPoint<DevicePointer, const void*, std::size_t, Stream> copy_to_device{"cuMemcpyHtoDAsync",
+                                                                             3020};
+  EntryPoint<void*, DevicePointer, std::size_t, Stream> copy_to_host{"cuMemcpyDtoHAsync", 3020};
+  EntryPoint<GraphExec, Stream> graph_launch{"cuGraphLaunch", 10000};
 
   EntryPoint<Device, DevResource*, unsigned> device_get_resource{"cuDeviceGetDevResource", 12040};
   EntryPoint<Context, DevResource*, unsigned> ctx_get_resource{"cuCtxGetDevResource", 12040};
@@ -130,9 +157,17 @@ struct EntryPoints {
     visit(stream_destroy);
     visit(event_create);
     visit(event_record);
+    visit(event_query);
     visit(event_synchronize);
     visit(event_elapsed_time);
     visit(event_destroy);
+    visit(host_alloc);
+    visit(host_free);
+    visit(mem_alloc);
+    visit(mem_free);
+    visit(copy_to_device);
+    visit(copy_to_host);
+    visit(graph_launch);
   }
 
   // What green contexts need besides.

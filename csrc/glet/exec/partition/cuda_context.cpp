@@ -1,5 +1,6 @@
 #include "glet/exec/partition/cuda_context.h"
 
+#include <chrono>
 #include <utility>
 
 namespace glet::exec {
@@ -47,10 +48,33 @@ void CudaEvent::wait() const {
   driver_->call(driver_->entry().event_synchronize, event_);
 }
 
+bool CudaEvent::passed() const {
+  const auto& query = driver_->entry().event_query;
+  const cuda::Result result = query.function(event_);
+  if (result == cuda::kNotReady) return false;
+  driver_->check(result, query.name);
+  return true;
+}
+
+void CudaEvent::wait(Nanos spin) const {
+  const auto until = std::chrono::steady_clock::now() + spin;
+  while (!passed()) {
+    if (std::chrono::steady_clock::now() < until) continue;
+    wait();
+    return;
+  }
+}
+
 float CudaEvent::elapsed_ms(const CudaEvent& start) const {
   float ms = 0.0F;
   driver_->call(driver_->entry().event_elapsed_time, &ms, start.event_, event_);
   return ms;
+}
+
+Nanos DeviceTimer::wait() const {
+  constexpr Nanos kSpin = std::chrono::microseconds(50);
+  end_.wait(kSpin);
+  return Nanos(static_cast<Nanos::rep>(static_cast<double>(end_.elapsed_ms(begin_)) * 1e6));
 }
 
 }  // namespace glet::exec

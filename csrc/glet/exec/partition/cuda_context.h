@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "glet/exec/partition/cuda_driver.h"
+#include "glet/time.h"
 
 namespace glet::exec {
 
@@ -18,6 +19,7 @@ class PrimaryContext {
   ~PrimaryContext();
 
   const CudaDriver& driver() const { return *driver_; }
+  const std::shared_ptr<const CudaDriver>& shared_driver() const { return driver_; }
   int device() const { return index_; }
   cuda::Context context() const { return context_; }
 
@@ -62,12 +64,32 @@ class CudaEvent {
   void record(cuda::Stream stream);
   // Sleeps until the device has passed the point.
   void wait() const;
+  // Looks for as long as `spin`, then sleeps: waking up takes longer than a short kernel.
+  void wait(Nanos spin) const;
+  bool passed() const;
   // Device time from `start` to here; both have been recorded and passed.
   float elapsed_ms(const CudaEvent& start) const;
 
  private:
   std::shared_ptr<const CudaDriver> driver_;
   cuda::Event event_ = nullptr;
+};
+
+// How long the work of one batch took on the device, and the wait for its end.
+class DeviceTimer {
+ public:
+  // Throws DeviceError, as all of them.
+  DeviceTimer(const std::shared_ptr<const CudaDriver>& driver, cuda::Context context)
+      : begin_(driver, context), end_(driver, context) {}
+
+  void start(cuda::Stream stream) { begin_.record(stream); }
+  void stop(cuda::Stream stream) { end_.record(stream); }
+  // Waits until the device has passed stop(); device time from start() to there.
+  Nanos wait() const;
+
+ private:
+  CudaEvent begin_;
+  CudaEvent end_;
 };
 
 }  // namespace glet::exec

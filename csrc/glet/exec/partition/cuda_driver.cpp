@@ -167,7 +167,28 @@ void CudaDriver::require_green() const {
 }
 
 void CudaDriver::check(Result result, const char* call) const {
-  if (result != cuda::kSuccess) fail(std::string(call) + ": " + describe(result));
+  if (result == cuda::kSuccess) return;
+  fail(std::string(call) + ": " + describe(result) +
+       (is_sticky(result) ? "; the device is lost for this process: start its executor anew" : ""));
+}
+
+bool CudaDriver::is_sticky(Result result) {
+  switch (result) {
+    case cuda::kEccUncorrectable:
+    case cuda::kNvlinkUncorrectable:
+    case cuda::kIllegalAddress:
+    case cuda::kLaunchTimeout:
+    case cuda::kAssert:
+    case cuda::kHardwareStackError:
+    case cuda::kIllegalInstruction:
+    case cuda::kMisalignedAddress:
+    case cuda::kInvalidAddressSpace:
+    case cuda::kInvalidPc:
+    case cuda::kLaunchFailed:
+      return true;
+    default:
+      return false;
+  }
 }
 
 std::string CudaDriver::describe(Result result) const {

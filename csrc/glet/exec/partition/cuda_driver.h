@@ -51,6 +51,9 @@ class CudaDriver {
   }
   void check(cuda::Result result, const char* call) const;
 
+  // Whether all later calls of the process fail, too, as after an illegal address in a kernel.
+  static bool is_sticky(cuda::Result result);
+
   // For what must not throw, or wants to look at the error itself.
   const cuda::EntryPoints& entry() const { return entry_; }
 

@@ -155,4 +155,11 @@ cuda::Stream GreenContext::stream(int index) const {
   return streams_[static_cast<std::size_t>(index)].get();
 }
 
+DeviceTimer& GreenContext::timer() const {
+  if (timer_ == nullptr) {
+    timer_ = std::make_unique<DeviceTimer>(primary_->shared_driver(), context_);
+  }
+  return *timer_;
+}
+
 }  // namespace glet::exec

@@ -58,10 +58,13 @@ class GreenContext {
   const Placement& placement() const { return placement_; }
   // As the driver counts them; may be more than the placement has, never fewer.
   int sms() const { return sms_; }
+  const std::shared_ptr<const PrimaryContext>& primary() const { return primary_; }
   // For CurrentContext; belongs to one thread at a time.
   cuda::Context context() const { return context_; }
   int streams() const { return static_cast<int>(streams_.size()); }
   cuda::Stream stream(int index = 0) const;
+  // Of its holder, like its streams; made when it is first asked for. Throws DeviceError.
+  DeviceTimer& timer() const;
 
  private:
   struct DestroyGreen {
@@ -75,10 +78,11 @@ class GreenContext {
   void create(const SmSplit& split);
   void create_streams(const GreenOptions& options);
 
-  // In this order: streams go before their context, and it goes before the primary one.
+  // In this order: timer and streams go before their context, and it goes before the primary one.
   std::shared_ptr<const PrimaryContext> primary_;
   std::unique_ptr<cuda::GreenObject, DestroyGreen> green_;
   std::vector<std::unique_ptr<cuda::StreamObject, DestroyStream>> streams_;
+  mutable std::unique_ptr<DeviceTimer> timer_;
 
   std::uint64_t id_;
   Placement placement_;

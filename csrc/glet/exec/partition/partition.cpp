@@ -11,6 +11,8 @@ std::string_view kind_name(PartitionSpec::Kind kind) {
       return "cpu";
     case PartitionSpec::Kind::kProfiled:
       return "profiled";
+    case PartitionSpec::Kind::kGreen:
+      return "green";
   }
   return "unknown";
 }
@@ -21,6 +23,8 @@ std::unique_ptr<Partition> make_partition(const PartitionSpec& spec) {
       return make_cpu_partition(spec.cores);
     case PartitionSpec::Kind::kProfiled:
       return make_profiled_partition();
+    case PartitionSpec::Kind::kGreen:
+      return make_green_partition(spec);
   }
   throw ArgumentError("[make_partition] a kind that does not exist");
 }
