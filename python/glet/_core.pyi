@@ -372,10 +372,15 @@ class PartitionReport:
         """CUstream of the gpulet, as an integer: all its work goes there. Changes with a resize."""
 
 class AotiModel:
-    """A model compiled by AOTInductor for the CPU; its weights are shared by all gpulets."""
+    """A model compiled by AOTInductor; its weights are shared by all gpulets."""
 
-    def __init__(self, path: str, signature: Signature, runners: int = 1) -> None:
+    def __init__(
+        self, path: str, signature: Signature, runners: int = 1, cuda_device: int | None = None
+    ) -> None:
         """Loads the shared object of a .pt2 package, for `runners` threads at once.
+
+        cuda_device: the GPU that it was compiled for and that its green gpulets are on; the
+        libraries of torch's CUDA side have to be loaded (import torch). None: the CPU.
 
         Raises DeviceError before load_torch(), ModelError when the file is no such model, does not
         fit the signature, or needs operators beyond torch's C interface.

@@ -17,6 +17,7 @@
 #include "glet/bind/nanos.h"
 #include "glet/bind/python_runner.h"
 #include "glet/error.h"
+#include "glet/exec/aoti_cuda_runner.h"
 #include "glet/exec/aoti_runner.h"
 #include "glet/exec/null_runner.h"
 #include "glet/exec/profiled_runner.h"
@@ -126,7 +127,16 @@ void load(const PyEngine& self, GpuletId gpulet, ModelId model,
 
 void load_aoti(const PyEngine& self, GpuletId gpulet, ModelId model,
                const std::shared_ptr<exec::AotiModel>& aoti, int max_batch, batch::ModelPlan plan) {
-  load(self, gpulet, model, std::make_unique<exec::AotiRunner>(aoti, max_batch), std::move(plan));
+  if (aoti->cuda_device() == exec::AotiModel::kCpu) {
+    load(self, gpulet, model, std::make_unique<exec::AotiRunner>(aoti, max_batch), std::move(plan));
+    return;
+  }
+  const auto engine = self.get();
+  const py::gil_scoped_release nogil;
+  engine->load(
+      gpulet, model,
+      std::make_unique<exec::AotiCudaRunner>(engine->green_device(gpulet), aoti, max_batch),
+      std::move(plan));
 }
 
 void load_python(const PyEngine& self, GpuletId gpulet, ModelId model, py::object function,

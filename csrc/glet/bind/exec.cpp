@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,13 +53,15 @@ void bind_models(py::module_& m) {
       py::arg("path"), py::call_guard<py::gil_scoped_release>(),
       "Opens libtorch_cpu.so for this process and returns its version, \"2.13\".");
   py::class_<AotiModel, std::shared_ptr<AotiModel>>(
-      m, "AotiModel", "A model compiled by AOTInductor for the CPU; gpulets share its weights.")
-      .def(py::init([](const std::string& path, exec::Signature signature, int runners) {
+      m, "AotiModel", "A model compiled by AOTInductor; gpulets share its weights.")
+      .def(py::init([](const std::string& path, exec::Signature signature, int runners,
+                       std::optional<int> cuda_device) {
              const py::gil_scoped_release nogil;
              return std::make_shared<AotiModel>(exec::loaded_torch(), path, std::move(signature),
-                                                runners);
+                                                runners, cuda_device.value_or(AotiModel::kCpu));
            }),
-           py::arg("path"), py::arg("signature"), py::arg("runners") = 1)
+           py::arg("path"), py::arg("signature"), py::arg("runners") = 1,
+           py::arg("cuda_device") = py::none())
       .def_property_readonly("path", &AotiModel::path)
       .def_property_readonly("runners", &AotiModel::runners)
       .def_property_readonly("constants_bytes", &AotiModel::constants_bytes);

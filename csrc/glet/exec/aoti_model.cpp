@@ -33,11 +33,12 @@ void AotiModel::Close::operator()(void* library) const {
 }
 
 AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& path,
-                     Signature signature, int runners)
+                     Signature signature, int runners, int cuda_device)
     : torch_(std::move(torch)),
       signature_(std::make_shared<const Signature>(std::move(signature))),
       path_(path),
       runners_(runners),
+      cuda_device_(cuda_device),
       library_(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (runners < 1) {
     throw ArgumentError("[AotiModel] runners " + std::to_string(runners) + "; must be at least 1");
@@ -49,9 +50,10 @@ AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& 
         "needs operators beyond torch's C interface (custom or fallback operators); serve it "
         "through the Python runner");
   }
-  if (create_(&container_, static_cast<std::size_t>(runners), "cpu", nullptr) != 0) {
+  const std::string device = cuda_device == kCpu ? "cpu" : "cuda:" + std::to_string(cuda_device);
+  if (create_(&container_, static_cast<std::size_t>(runners), device.c_str(), nullptr) != 0) {
     container_ = nullptr;
-    fail("could not be set up for the CPU: " + reason());
+    fail("could not be set up for " + device + ": " + reason());
   }
   try {
     check_counts();
@@ -112,8 +114,8 @@ void AotiModel::count_constants() {
   }
 }
 
-void AotiModel::run(std::span<TensorHandle> inputs, std::span<TensorHandle> outputs) {
-  if (run_(container_, inputs.data(), inputs.size(), outputs.data(), outputs.size(), nullptr,
+void AotiModel::run(std::span<TensorHandle> inputs, std::span<TensorHandle> outputs, void* stream) {
+  if (run_(container_, inputs.data(), inputs.size(), outputs.data(), outputs.size(), stream,
            nullptr) != 0) {
     fail("failed: " + reason());
   }

@@ -14,27 +14,32 @@ namespace glet::exec {
 
 struct AotiContainer;  // AOTInductor's, opaque
 
-// A model that AOTInductor compiled for the CPU: the weights once, shared by the runners of all
-// gpulets that serve it.
+// A model that AOTInductor compiled for one kind of device: the weights once, shared by the runners
+// of all gpulets that serve it.
 class AotiModel {
  public:
+  static constexpr int kCpu = -1;
+
   // `path`: the model's shared object (out of its .pt2 package). `runners`: how many threads may
-  // run it at once; more wait for one another. Throws DeviceError when torch is not loaded, and
+  // run it at once; more wait for one another. `cuda_device`: the number of the GPU that it was
+  // compiled for, kCpu for none. Throws DeviceError when torch is not loaded, and
   // ModelError when the file is no such model, has other numbers of inputs or outputs than
   // `signature`, or needs operators beyond torch's C interface.
   AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& path, Signature signature,
-            int runners);
+            int runners, int cuda_device = kCpu);
   AotiModel(const AotiModel&) = delete;
   AotiModel& operator=(const AotiModel&) = delete;
   ~AotiModel();
 
-  // `inputs` are consumed whatever happens; `outputs` are the caller's. Throws ModelError.
-  void run(std::span<TensorHandle> inputs, std::span<TensorHandle> outputs);
+  // `inputs` are consumed whatever happens; `outputs` are the caller's. `stream`: a CUstream where
+  // the work goes, null on the CPU. Throws ModelError.
+  void run(std::span<TensorHandle> inputs, std::span<TensorHandle> outputs, void* stream = nullptr);
 
   const TorchShim& torch() const { return *torch_; }
   const std::shared_ptr<const Signature>& signature() const { return signature_; }
   const std::string& path() const { return path_; }
   int runners() const { return runners_; }
+  int cuda_device() const { return cuda_device_; }
   // Memory of the weights; 0 where the model was compiled by a torch that does not say.
   std::size_t constants_bytes() const { return constants_bytes_; }
 
@@ -54,6 +59,7 @@ class AotiModel {
   std::shared_ptr<const Signature> signature_;
   std::string path_;
   int runners_;
+  int cuda_device_;
   std::size_t constants_bytes_ = 0;
   std::unique_ptr<void, Close> library_;
   AotiContainer* container_ = nullptr;

@@ -69,6 +69,7 @@ void TorchShim::resolve() {
   get("get_dtype", get_dtype);
   get("get_device_type", get_device_type);
   get("device_type_cpu", device_type_cpu);
+  get("device_type_cuda", device_type_cuda);
   for (std::size_t i = 0; i < std::size(dtype_code); ++i) {
     std::int32_t (*code)() = nullptr;
     get("dtype_" + std::string(dtype_name(static_cast<DType>(i))), code);

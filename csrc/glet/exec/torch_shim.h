@@ -40,6 +40,7 @@ class TorchShim {
   Error (*get_dtype)(TensorHandle tensor, std::int32_t* dtype) = nullptr;
   Error (*get_device_type)(TensorHandle tensor, std::int32_t* device_type) = nullptr;
   std::int32_t (*device_type_cpu)() = nullptr;
+  std::int32_t (*device_type_cuda)() = nullptr;
 
   // torch's number for DType d is dtype_code[d].
   std::int32_t dtype_code[10] = {};
