@@ -26,6 +26,7 @@ SYMBOLS = [
     "aoti_torch_get_dtype",
     "aoti_torch_get_device_type",
     "aoti_torch_device_type_cpu",
+    "aoti_torch_device_type_cuda",
 ]  # fmt: skip
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

@@ -53,7 +53,7 @@ AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& 
   const std::string device = cuda_device == kCpu ? "cpu" : "cuda:" + std::to_string(cuda_device);
   if (create_(&container_, static_cast<std::size_t>(runners), device.c_str(), nullptr) != 0) {
     container_ = nullptr;
-    fail("could not be set up for " + device + ": " + reason());
+    fail("could not be set up for " + (cuda_device == kCpu ? "the CPU" : device) + ": " + reason());
   }
   try {
     check_counts();
