@@ -499,9 +499,10 @@ class Captured:
     """What a capture made for one batch size on one stream: a CUDA graph, or a call in its place.
 
     inputs, outputs: device addresses, in the order of the signature, each with room for the whole
-    batch, contiguous. They are read and written by every launch. One copy serves all inputs (and
-    one all outputs) where they lie in one block, each beginning at the next multiple of 256 bytes
-    after the one before; else there is one per tensor.
+    batch, contiguous. They are read and written by every launch.
+    one_block: all inputs lie in one allocation, each beginning at the next multiple of 256 bytes
+    after the one before, and all outputs in one likewise: one copy serves all; else there is one
+    per tensor.
     graph: a CUgraphExec as an integer (torch: CUDAGraph.raw_cuda_graph_exec()).
     call: instead of a graph, call(n) -> addresses of the outputs. It launches the work for the
     first n items of `inputs` on the stream of the capture, under the GIL, once per batch, and the
@@ -517,6 +518,7 @@ class Captured:
         outputs: Sequence[int] = (),
         graph: int = 0,
         call: Callable[[int], Sequence[int]] | None = None,
+        one_block: bool = False,
         bytes: int = 0,  # noqa: A002
         owner: object = None,
         reason: str = "",

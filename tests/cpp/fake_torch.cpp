@@ -125,8 +125,9 @@ EXPORT std::int32_t aoti_torch_get_device_type(Tensor* tensor, std::int32_t* dev
 
 EXPORT std::int32_t AOTInductorModelContainerCreateWithDevice(void** container, std::size_t,
                                                               const char* device, const char*) {
+  if (std::string(device) != "cuda:0") return 1;
   *container = new std::string(device);
-  return *static_cast<std::string*>(*container) == "cuda:0" ? 0 : 1;
+  return 0;
 }
 EXPORT std::int32_t AOTInductorModelContainerDelete(void* container) {
   delete static_cast<std::string*>(container);

@@ -135,6 +135,7 @@ class FakeTorch {
     work->outputs = work->tensors(two_and_two().outputs, lay_);
     Captured captured;
     captured.inputs = work->inputs;
+    captured.one_block = lay_ == Lay::kBlock;
     captured.bytes = static_cast<std::size_t>(request.batch) * 1000;
     if (as_graph) {
       work->graph = fake_.graph(request.stream, Work::run, work.get());

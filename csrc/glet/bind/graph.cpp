@@ -21,6 +21,7 @@ struct PyCaptured {
   std::vector<exec::cuda::DevicePointer> outputs;
   std::uintptr_t graph = 0;
   py::object call;
+  bool one_block = false;
   std::size_t bytes = 0;
   py::object owner;
   std::string reason;
@@ -56,6 +57,7 @@ exec::Captured converted(PyCaptured made) {
   captured.graph = reinterpret_cast<exec::cuda::GraphExec>(made.graph);
   captured.inputs = std::move(made.inputs);
   captured.outputs = std::move(made.outputs);
+  captured.one_block = made.one_block;
   captured.bytes = made.bytes;
   captured.reason = std::move(made.reason);
   captured.owner = shared(std::move(made.owner));
@@ -99,14 +101,16 @@ void bind_graph(py::module_& m) {
   py::class_<PyCaptured>(m, "Captured", "What a capture made for one batch size on one stream.")
       .def(py::init([](std::vector<exec::cuda::DevicePointer> inputs,
                        std::vector<exec::cuda::DevicePointer> outputs, std::uintptr_t graph,
-                       py::object call, std::size_t bytes, py::object owner, std::string reason) {
-             return PyCaptured{std::move(inputs), std::move(outputs), graph, std::move(call), bytes,
+                       py::object call, bool one_block, std::size_t bytes, py::object owner,
+                       std::string reason) {
+             return PyCaptured{std::move(inputs), std::move(outputs), graph,
+                               std::move(call),   one_block,          bytes,
                                std::move(owner),  std::move(reason)};
            }),
            py::kw_only(), py::arg("inputs"),
            py::arg("outputs") = std::vector<exec::cuda::DevicePointer>{}, py::arg("graph") = 0,
-           py::arg("call") = py::none(), py::arg("bytes") = 0, py::arg("owner") = py::none(),
-           py::arg("reason") = "");
+           py::arg("call") = py::none(), py::arg("one_block") = false, py::arg("bytes") = 0,
+           py::arg("owner") = py::none(), py::arg("reason") = "");
 }
 
 }  // namespace glet::bind

@@ -160,7 +160,7 @@ PinnedPool::Block AotiCudaRunner::launch(Handles& outputs, const BlockLayout& la
       inputs.all()[i] = make_input(i, n);
     }
     timer.start(stream);
-    copy_to_device(driver(), layout_, n, inputs_.data(), addresses, stream);
+    copy_to_device(driver(), layout_, n, inputs_.data(), {addresses, true}, stream);
     auto given = inputs.all();
     inputs.consumed();
     {
@@ -172,7 +172,7 @@ PinnedPool::Block AotiCudaRunner::launch(Handles& outputs, const BlockLayout& la
     for (std::size_t i = 0; i < outputs.all().size(); ++i) {
       addresses.push_back(output(outputs.all()[i], i, n));
     }
-    copy_to_host(driver(), layout, n, block.data(), addresses, stream);
+    copy_to_host(driver(), layout, n, block.data(), {addresses}, stream);
     timer.stop(stream);
     device_busy_ns_ += timer.wait().count();
   } catch (...) {

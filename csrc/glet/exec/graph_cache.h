@@ -25,8 +25,9 @@ struct Captured {
 
   std::vector<cuda::DevicePointer> inputs;   // read by each launch
   std::vector<cuda::DevicePointer> outputs;  // written by each launch of the graph
-  std::size_t bytes = 0;                     // device memory that goes with it
-  std::shared_ptr<void> owner;               // of all that; released on any thread
+  bool one_block = false;       // so are the inputs, and so are the outputs; see DeviceTensors
+  std::size_t bytes = 0;        // device memory that goes with it
+  std::shared_ptr<void> owner;  // of all that; released on any thread
 };
 
 struct GraphLimits {

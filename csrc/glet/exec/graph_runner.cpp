@@ -117,13 +117,15 @@ PinnedPool::Block GraphRunner::launch(const Captured& captured, const Size& size
   DeviceTimer& timer = context_->timer();
   try {
     timer.start(stream);
-    copy_to_device(driver(), size.inputs, n, inputs_.data(), captured.inputs, stream);
+    copy_to_device(driver(), size.inputs, n, inputs_.data(), {captured.inputs, captured.one_block},
+                   stream);
     if (captured.graph != nullptr) {
       driver().call(driver().entry().graph_launch, captured.graph, stream);
-      copy_to_host(driver(), size.outputs, n, outputs.data(), captured.outputs, stream);
+      copy_to_host(driver(), size.outputs, n, outputs.data(),
+                   {captured.outputs, captured.one_block}, stream);
     } else {
       const auto addresses = call(captured, n);
-      copy_to_host(driver(), size.outputs, n, outputs.data(), addresses, stream);
+      copy_to_host(driver(), size.outputs, n, outputs.data(), {addresses}, stream);
     }
     timer.stop(stream);
     device_busy_ns_ += timer.wait().count();

@@ -130,10 +130,12 @@ std::size_t span_of(const BlockLayout& layout, int n, std::span<const cuda::Devi
 }
 
 template <typename Copy>
-void copy_block(const BlockLayout& layout, int n, std::span<const cuda::DevicePointer> device,
-                Copy copy) {
+void copy_block(const BlockLayout& layout, int n, const DeviceTensors& tensors, Copy copy) {
+  const auto device = tensors.addresses;
   if (device.empty()) return;
-  if (const std::size_t span = span_of(layout, n, device); span > 0) {
+  const bool together = tensors.one_block || device.size() == 1;
+  const std::size_t span = together ? span_of(layout, n, device) : 0;
+  if (span > 0) {
     copy(device[0], std::size_t{0}, span);
     return;
   }
@@ -146,15 +148,14 @@ void copy_block(const BlockLayout& layout, int n, std::span<const cuda::DevicePo
 }  // namespace
 
 void copy_to_device(const CudaDriver& driver, const BlockLayout& layout, int n,
-                    const std::byte* block, std::span<const cuda::DevicePointer> device,
-                    cuda::Stream stream) {
+                    const std::byte* block, const DeviceTensors& device, cuda::Stream stream) {
   copy_block(layout, n, device, [&](cuda::DevicePointer to, std::size_t from, std::size_t bytes) {
     driver.call(driver.entry().copy_to_device, to, block + from, bytes, stream);
   });
 }
 
 void copy_to_host(const CudaDriver& driver, const BlockLayout& layout, int n, std::byte* block,
-                  std::span<const cuda::DevicePointer> device, cuda::Stream stream) {
+                  const DeviceTensors& device, cuda::Stream stream) {
   copy_block(layout, n, device, [&](cuda::DevicePointer from, std::size_t to, std::size_t bytes) {
     driver.call(driver.entry().copy_to_host, block + to, from, bytes, stream);
   });

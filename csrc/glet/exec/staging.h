@@ -59,14 +59,21 @@ class PinnedPool {
   std::shared_ptr<State> state_;
 };
 
-// Copies the first `n` items of each tensor between a pinned block and device memory, on a stream:
-// in one call where the device tensors lie as in the layout and the gaps in between are small, else
-// in one per tensor. Throw DeviceError.
+// Tensors of a batch on the device.
+struct DeviceTensors {
+  std::span<const cuda::DevicePointer> addresses;
+  // They are one allocation, laid out as BlockLayout says. It cannot be told by the addresses: two
+  // allocations may lie side by side, and no copy may go across.
+  bool one_block = false;
+};
+
+// Copies the first `n` items of each tensor between a pinned block and the device, on a stream: in
+// one call where the tensors are one block and the gaps in between are small, else in one per
+// tensor. Throw DeviceError.
 void copy_to_device(const CudaDriver& driver, const BlockLayout& layout, int n,
-                    const std::byte* block, std::span<const cuda::DevicePointer> device,
-                    cuda::Stream stream);
+                    const std::byte* block, const DeviceTensors& device, cuda::Stream stream);
 void copy_to_host(const CudaDriver& driver, const BlockLayout& layout, int n, std::byte* block,
-                  std::span<const cuda::DevicePointer> device, cuda::Stream stream);
+                  const DeviceTensors& device, cuda::Stream stream);
 
 // Outputs in pinned memory, which goes back to its pool with the last request.
 class PinnedBatch : public OutputBatch {
