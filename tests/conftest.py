@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib.util
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -77,3 +79,36 @@ def compiled_mlp(pytestconfig: pytest.Config) -> CompiledMlp:
             library.write_bytes(package.read(name))
     with np.load(reference) as arrays:
         return CompiledMlp(library, arrays["x"], [arrays[n] for n in ("y", "s", "same")])
+
+
+@pytest.fixture
+def fake_mps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that answers like nvidia-cuda-mps-control, first in PATH; its log."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "nvidia-cuda-mps-control"
+    source = Path(__file__).with_name("fake_mps_control.py").read_text(encoding="utf-8")
+    program.write_text(f"#!{sys.executable} -IS\n{source}", encoding="utf-8")
+    program.chmod(0o755)
+    log = tmp_path / "mps.log"
+    log.touch()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_MPS_LOG", str(log))
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "elsewhere"))
+    return log
+
+
+@pytest.fixture(scope="session")
+def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libcuda.so.1 that plays a GPU: for LD_LIBRARY_PATH of another process."""
+    names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
+    compiler = next((name for name in names if name and shutil.which(name)), None)
+    if compiler is None:
+        pytest.skip("no C++ compiler to build the fake libcuda.so.1 with")
+    root = Path(__file__).resolve().parents[1]
+    folder = tmp_path_factory.mktemp("cuda")
+    sources = sorted(str(path) for path in (root / "tests" / "cpp").glob("fake_cuda*.cpp"))
+    flags = ["-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{root / 'csrc'}"]
+    command = [compiler, *flags, *sources, "-o", str(folder / "libcuda.so.1")]
+    subprocess.run(command, check=True)
+    return folder

@@ -58,7 +58,9 @@ def serve(*models: str, transport: str = "tcp") -> Iterator[Served]:
     plan = GpuletConfig(share_pct=SHARE_PCT, models=shares)
     with tempfile.TemporaryDirectory() as run:
         listen = f"ipc://{run}/clients" if transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
-        config = ClusterConfig(listen=listen, models=str(MODELS), cache=str(CACHE), gpulet=(plan,))
+        config = ClusterConfig(
+            listen=listen, models=str(MODELS), cache=str(CACHE), partition="cpu", gpulet=(plan,)
+        )
         with LocalCluster(config, SystemClock()) as cluster:
             pids = cluster.pids()
             yield Served(cluster.endpoint, pids["frontend"], pids["device0"])

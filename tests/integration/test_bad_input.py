@@ -161,7 +161,10 @@ CLUSTERS = {
     "type": ("margin_ms = true\n", "c.toml: margin_ms: expected float, got bool"),
     "syntax": ('models = "models"\nlisten =\n', "c.toml:2: Invalid value in 'listen ='"),
     "cores": ("[[backend]]\ncores = [4096]\n", "core 4096 cannot be used here; valid are"),
-    "choice": ('partition = "gpu"\n', "c.toml: partition: 'gpu' is none of cpu, profiled"),
+    "choice": (
+        'partition = "gpu"\n',
+        "c.toml: partition: 'gpu' is none of auto, cpu, green, mps, profiled",
+    ),
     "model": (
         '[[gpulet]]\nshare_pct = 100\nmodels = [{ model = "duble", batch = 1 }]\n',
         "the plan: model 'duble' is not in",
@@ -224,7 +227,7 @@ def test_addresses(glet: Command, folder: Path) -> None:
 OPTIONS = {
     "unknown": (["up", "--modles", "x"], "unrecognized arguments: --modles"),
     "nearest": (["up", "--modles", "x"], "did you mean '--models'?"),
-    "choice": (["up", "--partition", "gpu"], "invalid choice: 'gpu' (choose from 'cpu', "),
+    "choice": (["up", "--partition", "gpu"], "invalid choice: 'gpu' (choose from 'auto', "),
     "cluster": (["up", "no.toml"], "no.toml: cannot be read: No such file"),
     "sample": (["models", "export", "lenett", "--to", "x"], "did you mean 'lenet'?"),
     "rate": (["load", "ipc://x", "--model", "a"], "--model 'a'; give NAME=RPS, as in lenet=200"),

@@ -20,16 +20,19 @@ from glet.serve import (
     doctor,
     doctor_gpu,
     doctor_machine,
+    doctor_mps,
     doctor_process,
     doctor_program,
     doctor_software,
+    mps_control,
 )
 from glet.serve.doctor import CHECKS, examine, is_well, wanted_checks
 from glet.serve.doctor_cgroup import cpu_quota, memory_limit
 from glet.serve.doctor_finding import Check, Finding, Wish
-from glet.serve.doctor_gpu import CudaProbe, Gpu, Mps, Nvml, NvmlDevice
+from glet.serve.doctor_gpu import Nvml, NvmlDevice
 from glet.serve.doctor_gpu_torch import AboutTorch, Gemm
 from glet.serve.doctor_machine import Cores, Folders, Load, Memory, OpenFiles, Waking
+from glet.serve.doctor_mps import Mps, judge_mps
 from glet.serve.doctor_numbers import Numbers, judge_numbers, relative_error
 from glet.serve.doctor_program import ask_program
 from glet.serve.doctor_serving import (
@@ -45,6 +48,7 @@ from glet.serve.doctor_serving import (
     look_side_by_side,
 )
 from glet.serve.doctor_software import CacheFolder, Core, CppCompiler, Python, Torch
+from glet.serve.gpus import CudaProbe, Gpu
 
 H200 = Gpu(
     name="NVIDIA H200",
@@ -405,11 +409,12 @@ GPU: list[Case] = [
         "warning",
         "NVML does not answer: Not Found",
     ),
-    (lambda: doctor_gpu.judge_mps(Mps(path="", pipes="/p")), "skipped", "not installed"),
-    (lambda: doctor_gpu.judge_mps(Mps(path="/m", pipes="/p")), "failed", "does not answer"),
-    (lambda: doctor_gpu.judge_mps(Mps(path="/m", pipes="/p", code=1)), "ok", "no daemon runs"),
+    (lambda: judge_mps(Mps(path="", pipes="/p")), "skipped", "not installed"),
+    (lambda: judge_mps(Mps(path="/m", pipes="/p", hangs=True)), "failed", "does not answer"),
+    (lambda: judge_mps(Mps(path="/m", pipes="/p")), "ok", "answered and was stopped"),
+    (lambda: judge_mps(Mps(path="/m", pipes="/p", problem="no")), "warning", "cannot be used: no"),
     (
-        lambda: doctor_gpu.judge_mps(Mps(path="/m", pipes="/p", code=0, text="41 42")),
+        lambda: judge_mps(Mps(path="/m", pipes="/p", running=True, servers=2)),
         "ok",
         "with 2 servers",
     ),
@@ -662,7 +667,7 @@ def test_nvml_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     ("lines", "state", "says"),
     [
         (["read question", '[ "$question" = get_server_list ] && echo 4711'], "ok", "1 server"),
-        (["echo 'Cannot find MPS control daemon process'", "exit 1"], "ok", "no daemon runs"),
+        (["exit 1"], "warning", "ended at once"),
         # A child that keeps the output open must not hold the doctor either.
         (["sleep 600 &", "sleep 600"], "failed", "does not answer"),
     ],
@@ -670,17 +675,18 @@ def test_nvml_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mps_control(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str], state: str, says: str
 ) -> None:
-    script(tmp_path / doctor_gpu.MPS_CONTROL, *lines)
+    script(tmp_path / "nvidia-cuda-mps-control", *lines)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(doctor_gpu, "MPS_LIMIT_S", 0.5)
-    finding = doctor_gpu.mps(Wish())
+    monkeypatch.setattr(doctor_mps, "START_LIMIT_S", 60.0)
+    monkeypatch.setattr(mps_control, "LIMIT_S", 0.5 if state == "failed" else 30.0)
+    finding = doctor_mps.mps(Wish())
     assert finding.state == state
     assert says in finding.says
 
 
 def test_mps_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor_gpu.mps(Wish()).state == "skipped"
+    assert doctor_mps.mps(Wish()).state == "skipped"
 
 
 @pytest.mark.parametrize(

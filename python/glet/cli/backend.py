@@ -13,6 +13,7 @@ from glet.config.load import nearest
 from glet.errors import ConfigError
 from glet.serve.backend import Backend
 from glet.serve.compile_cache import default_cache
+from glet.serve.partition_choice import resolve
 
 EXAMPLE = """example:
   glet-backend --models models --control tcp://127.0.0.1:5601
@@ -44,7 +45,9 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGTERM; the exit code."""
-    cluster = cluster_config(args)
+    cluster, choice = resolve(cluster_config(args))
+    if choice.says and args.status_fd is None:
+        print(choice.says, flush=True)
     config = _backend(cluster, args)
     name = backend_name(config)
     return run_daemon(

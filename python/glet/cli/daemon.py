@@ -13,7 +13,7 @@ from glet.config.cluster import ClusterConfig, ControlMode, anchored, load_clust
 from glet.errors import GletError
 from glet.serve.child import end_with_parent
 from glet.serve.status import Event, StatusPipe
-from glet.types.device import PARTITION_KINDS
+from glet.types.device import PARTITION_CHOICES, PartitionChoice
 
 OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "cache")
 
@@ -21,7 +21,10 @@ OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "c
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of every daemon."""
     parser.add_argument(
-        "cluster", nargs="?", type=Path, help="cluster.toml (default: one device, this CPU)"
+        "cluster",
+        nargs="?",
+        type=Path,
+        help="cluster.toml (default: the GPUs of this machine, or its CPU)",
     )
     parser.add_argument(
         "--run-dir", metavar="DIR", help="where ipc sockets lie (default: a new one)"
@@ -53,20 +56,30 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """How a device is cut and who hosts it: for every command that owns one."""
+    add_partition_options(parser)
+    parser.add_argument(
+        "--isolation",
+        choices=("device", "gpulet"),
+        help="one executor process per device or per gpulet (default: device; mps: always gpulet)",
+    )
+
+
+def add_partition_options(
+    parser: argparse.ArgumentParser, default: PartitionChoice | None = None
+) -> None:
+    """How a device is cut: for every command that owns one, or measures it."""
     parser.add_argument(
         "--partition",
-        choices=PARTITION_KINDS,
-        help="what a gpulet is: CPU cores, or emulated by a profile (default: cpu)",
+        choices=PARTITION_CHOICES,
+        default=default,
+        help="what a gpulet is: SMs of a GPU (green), a process under a GPU's MPS daemon (mps), "
+        "CPU cores, or emulated by a profile (default: auto, the first of green, mps and cpu that "
+        "this machine has)",
     )
     parser.add_argument(
         "--profile",
         metavar="FILE",
         help="latency.csv or a profile folder, for --partition profiled",
-    )
-    parser.add_argument(
-        "--isolation",
-        choices=("device", "gpulet"),
-        help="one executor process per device or per gpulet (default: device)",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from rich.console import Console
 
+from glet.cli.daemon import add_partition_options
 from glet.cli.generate import generate
 from glet.cli.load import check_times, model_load, report_of, show, warn
 from glet.client import Client
@@ -19,7 +20,6 @@ from glet.serve.compile_cache import default_cache
 from glet.serve.export import export_model
 from glet.serve.repository import Repository
 from glet.serve.up import LocalCluster
-from glet.types.device import PARTITION_KINDS
 from glet.workload.arrivals import PoissonArrivals
 
 EXAMPLE = """example:
@@ -66,18 +66,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         help="where compiled models are kept (default: %(default)s)",
     )
-    parser.add_argument(
-        "--partition",
-        choices=PARTITION_KINDS,
-        default="cpu",
-        help="what a gpulet is: CPU cores, or emulated by a profile (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--profile",
-        default="",
-        metavar="FILE",
-        help="latency.csv or a profile folder, for --partition profiled",
-    )
+    add_partition_options(parser, default="auto")
     parser.add_argument(
         "--control",
         choices=get_args(ControlMode),
@@ -175,16 +164,24 @@ def capacity_rps(name: str, served: Mapping[str, Any], stats: Mapping[str, Any])
 
 
 def show_gpulets(stats: Mapping[str, Any], console: Console) -> None:
-    """One line per gpulet: its share, its cores, its models."""
+    """One line per gpulet: its share, its cores or SMs, its models."""
     for gpulet in stats["gpulets"]:
         names = ", ".join(row["name"] for row in gpulet["models"]) or "idle"
-        cores = ",".join(str(core) for core in gpulet["cores"])
         console.print(
             f"gpulet {gpulet['gpulet']}: {gpulet['share_pct']} % of {gpulet['backend']}"
-            f"{f', core {cores}' if cores else ''}: {names}",
+            f"{_place(gpulet)}: {names}",
             markup=False,
             highlight=False,
         )
+
+
+def _place(gpulet: Mapping[str, Any]) -> str:
+    if gpulet["cores"]:
+        return f", core {','.join(str(core) for core in gpulet['cores'])}"
+    if gpulet["units"] is not None:
+        first, count = gpulet["units"]["first"], gpulet["units"]["count"]
+        return f", units {first}..{first + count - 1}, {gpulet['sms']} SMs"
+    return f", at most {gpulet['sms']} SMs" if gpulet["sms"] else ""
 
 
 def show_accuracy(found: Mapping[str, Any]) -> None:

@@ -224,8 +224,13 @@ def stored_samples(
 
 
 def device_of(stats: Mapping[str, Any]) -> str:
-    """The types of the devices behind a frontend."""
-    return ", ".join(sorted({str(b["type"]) for b in stats.get("backends", [])})) or "unknown"
+    """The devices behind a frontend: types, or a GPU's name and its SMs."""
+    return ", ".join(sorted({_device(row) for row in stats.get("backends", [])})) or "unknown"
+
+
+def _device(backend: Mapping[str, Any]) -> str:
+    product = backend.get("product")
+    return f"{product}, {backend['sms']} SMs" if product else str(backend["type"])
 
 
 def write_csv(path: Path, text: str) -> None:

@@ -15,12 +15,13 @@ from glet.cli.profile_fit import Fit, fit_folder, fit_pairs
 from glet.cli.profile_progress import ProfileProgress
 from glet.cli.profile_report import as_json, show_fit, show_points
 from glet.clock import Clock, SystemClock
-from glet.config.cluster import BackendConfig, ClusterConfig
+from glet.config.cluster import ClusterConfig
 from glet.errors import ConfigError, ProfileError
 from glet.profiles import latency_csv
 from glet.profiles.files import DeviceFacts
 from glet.serve.backend import device_info
 from glet.serve.compile_cache import Cache, default_cache
+from glet.serve.partition_choice import resolve
 from glet.serve.profiler import Profiler, Wish, check_wish
 from glet.serve.profiler_device import CpuTarget, EmulatedTarget, Target
 from glet.serve.profiler_machine import load_average, machine_of, now, versions
@@ -28,7 +29,7 @@ from glet.serve.profiler_pairs import splits
 from glet.serve.profiler_rule import StopRule
 from glet.serve.profiler_store import ProfileStore, RunRecord
 from glet.serve.repository import Entry, Repository
-from glet.types.device import PARTITION_KINDS
+from glet.types.device import PARTITION_CHOICES
 
 EXAMPLE = """example:
   glet profile models --out profiles/my-machine
@@ -37,6 +38,7 @@ EXAMPLE = """example:
 """
 BATCHES = (1, 2, 4, 8, 16, 32)
 PAIRS = 60
+MEASURED = ("cpu", "profiled")
 _LIST = re.compile(r"\d{1,6}(,\d{1,6})*")
 
 
@@ -111,9 +113,10 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partition",
-        choices=PARTITION_KINDS,
-        default="cpu",
-        help="what a gpulet is: CPU cores, or emulated by a profile (default: %(default)s)",
+        choices=PARTITION_CHOICES,
+        default="auto",
+        help="what a gpulet is: SMs of a GPU (green), a process under a GPU's MPS daemon (mps), "
+        "CPU cores, or emulated by a profile (default: auto, the first that can be measured here)",
     )
     parser.add_argument(
         "--profile",
@@ -205,8 +208,16 @@ def _entries(args: argparse.Namespace) -> dict[str, Entry]:
 
 
 def _target(args: argparse.Namespace, clock: Clock) -> Target:
-    info = device_info(ClusterConfig(partition=args.partition), BackendConfig())
-    if args.partition == "cpu":
+    cluster, choice = resolve(ClusterConfig(partition=args.partition))
+    if choice.kind not in MEASURED:
+        if args.partition != "auto":
+            raise ConfigError(
+                f"partition {choice.kind}: glet profile cannot measure it; "
+                f"valid are {', '.join(MEASURED)}"
+            )
+        cluster = ClusterConfig(partition="cpu")
+    info = device_info(cluster, cluster.backend[0])
+    if cluster.partition == "cpu":
         return CpuTarget(info, Cache(args.cache, clock), clock)
     if args.profile is None:
         raise ConfigError(
@@ -267,7 +278,7 @@ def _store(args: argparse.Namespace, target: Target) -> ProfileStore:
     try:
         facts = DeviceFacts(
             type=args.device_type or args.out.resolve().name,
-            kind=info.kind,
+            kind="gpu" if info.kind == "green" or info.kind == "mps" else info.kind,
             memory_mb=float(info.memory_mb),
         )
     except ValueError as error:

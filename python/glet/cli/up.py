@@ -39,7 +39,10 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that starts a cluster; cluster() reads them."""
     made = parser
     made.add_argument(
-        "cluster", nargs="?", type=Path, help="cluster.toml; without, one device: this CPU"
+        "cluster",
+        nargs="?",
+        type=Path,
+        help="cluster.toml; without, the GPUs of this machine or its CPU",
     )
     made.add_argument("--models", metavar="DIR", help="model repository (default: models)")
     made.add_argument("--plan", metavar="FILE", help="a ModelList file (default: spread evenly)")

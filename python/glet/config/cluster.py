@@ -8,11 +8,13 @@ from msgspec import Meta
 
 from glet.config.load import load
 from glet.errors import ConfigError
-from glet.types.device import PartitionKind
+from glet.types.device import PartitionChoice
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
 
 Isolation = Literal["device", "gpulet"]
 ControlMode = Literal["auto", "static", "follow", "published"]
+# An index, or a UUID of `nvidia-smi -L`; what CUDA_VISIBLE_DEVICES takes for one device.
+GPU_NAME = r"^([0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]+)?$"
 Positive = Annotated[float, Meta(gt=0.0)]
 
 
@@ -21,8 +23,9 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `control` is where frontends reach it; empty: in the run directory. `data` is where its
     executors bind, `tcp://HOST:*` or empty for the run directory. `cores` are the CPU cores it may
-    use; empty: all that the process may use. `profile` is a latency.csv or a profile folder, for
-    partition `profiled`.
+    use; empty: all that the process may use. `gpu` is the index or the UUID of a GPU; empty: the
+    one whose index is `device`. `profile` is a latency.csv or a profile folder, for partition
+    `profiled`.
     """
 
     device: Annotated[int, Meta(ge=0)] = 0
@@ -30,6 +33,7 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     control: str = ""
     data: str = ""
     cores: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    gpu: Annotated[str, Meta(pattern=GPU_NAME)] = ""
     profile: str = ""
     type: str = ""
 
@@ -97,18 +101,22 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The content of a `cluster.toml`. Paths are relative to the file.
 
     `plan` names a ModelList file; without it and without `gpulet` tables the models are spread
-    evenly. `isolation` is one executor per device or one per gpulet. `margin_ms` is kept free
-    between the end of a batch and a deadline, for the way back. A batch that runs longer than
-    `hang_s` (and many times longer than its model's longest) has hung: its executor is ended.
-    Nor does one go on that had no gpulet for `release_after_s`; it starts again with the next.
+    evenly. `partition` `auto` is the best that this machine has, and one backend for each GPU where
+    `backend` says nothing. `isolation` is one executor per device or one per gpulet (always so
+    under `mps`). `limit_memory`: under `mps` an executor gets no more of the device's memory than
+    its share. `margin_ms` is kept free between the end of a batch and a deadline, for the way back.
+    A batch that runs longer than `hang_s` (and many times longer than its model's longest) has
+    hung: its executor is ended. Nor does one go on that had no gpulet for
+    `release_after_s`; it starts again with the next.
     """
 
     listen: str = "tcp://127.0.0.1:5555"
     insecure: bool = False
     models: str = "models"
     plan: str = ""
-    partition: PartitionKind = "cpu"
+    partition: PartitionChoice = "auto"
     isolation: Isolation = "device"
+    limit_memory: bool = False
     margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
     drain_s: Positive = 10.0
@@ -123,6 +131,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         if not self.backend:
             raise ValueError("there is no backend: give at least one [[backend]]")
+        if self.partition == "green" and self.isolation == "gpulet":
+            raise ValueError(
+                "partition green has one executor per device, as processes take turns on a GPU; "
+                "isolation per gpulet is valid with mps, cpu and profiled"
+            )
         for what, values in (
             ("device", [backend.device for backend in self.backend]),
             ("name", [backend_name(backend) for backend in self.backend]),

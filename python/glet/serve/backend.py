@@ -20,13 +20,15 @@ from glet.profiles.interference_files import read_interference
 from glet.serve.backend_state import gpulet_states
 from glet.serve.executor_fleet import ExecutorFleet
 from glet.serve.executor_process import FleetOptions
+from glet.serve.gpus import gpu_device
 from glet.serve.hosted import Room
+from glet.serve.make_env import make_env
 from glet.serve.model_book import ModelBook
 from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S, StatusPipe
-from glet.types.device import DeviceInfo
+from glet.types.device import GPU_KINDS, DeviceInfo
 from glet.types.plan import GpuletPlan, problems
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
@@ -137,9 +139,10 @@ class Backend:
             data=self._config.data,
             drain_s=self._cluster.drain_s,
             runners=min(MOST_RUNNERS, self._device.max_gpulets),
-            per_gpulet=self._cluster.isolation == "gpulet",
+            per_gpulet=self._cluster.isolation == "gpulet" or self._device.kind == "mps",
             log_level=log_level,
             hang_s=self._cluster.hang_s,
+            env=make_env(self._cluster, self._device, run_dir, self._poll, self._clock),
             release_after_s=self._cluster.release_after_s,
         )
         self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
@@ -299,8 +302,14 @@ class Backend:
 
 
 def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
-    """The device of a backend. Raises ConfigError when it names cores that cannot be had."""
+    """The device of a backend; `auto` is the CPU here (see partition_choice).
+
+    Raises ConfigError when it names cores or a GPU that cannot be had.
+    """
     name = backend_name(config)
+    for kind in GPU_KINDS:
+        if cluster.partition == kind:
+            return gpu_device(kind, config)
     if cluster.partition == "profiled":
         return DeviceInfo(name=name, kind="profiled", type=config.type or "profiled", emulated=True)
     usable = os.sched_getaffinity(0)

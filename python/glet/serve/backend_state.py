@@ -50,6 +50,7 @@ def _gpulet_state(
         given_pct=is_now.given_pct,
         state="failed" if has_failed else hosted.state if hosted is not None else "starting",
         cores=is_now.cores,
+        units=is_now.units,
         models=(*loaded, *missing),
         error=error,
     )

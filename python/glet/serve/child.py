@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from glet.errors import PeerLostError
@@ -20,14 +20,23 @@ class Child:
     """
 
     def __init__(
-        self, command: Sequence[str], *, pass_fds: Sequence[int] = (), capture: bool = False
+        self,
+        command: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        capture: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """With `capture` its standard output is read by `stdout_fd`. Raises OSError."""
+        """With `capture` its standard output is read by `stdout_fd`. Raises OSError.
+
+        `environment` is all of it; None: as this process has it.
+        """
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if capture else None,
             pass_fds=tuple(pass_fds),
+            env=environment,
             process_group=0,
         )
         self.pid = self._process.pid

@@ -17,6 +17,7 @@ _MACHINE = "glet.serve.doctor_machine"
 _SERVING = "glet.serve.doctor_serving"
 _NUMBERS = "glet.serve.doctor_numbers"
 _GPU = "glet.serve.doctor_gpu"
+_MPS = "glet.serve.doctor_mps"
 
 CHECKS = (
     Check(name="core", group="software", where=f"{_SOFTWARE}:core_loads"),
@@ -44,7 +45,7 @@ CHECKS = (
     Check(name="models", group="serving", where=f"{_SERVING}:models", needs=("core",), limit_s=120),
     Check(name="driver", group="gpu", where=f"{_GPU}:driver", needs=("core",), limit_s=30),
     Check(name="gpu-mode", group="gpu", where=f"{_GPU}:gpu_mode", part_of="driver"),
-    Check(name="mps", group="gpu", where=f"{_GPU}:mps", part_of="driver"),
+    Check(name="mps", group="gpu", where=f"{_MPS}:mps", part_of="driver", limit_s=30),
     Check(name="counters", group="gpu", where=f"{_GPU}:counters", part_of="driver"),
     Check(
         name="gpu-torch", group="gpu", where=f"{_GPU}:gpu_torch", needs=("driver", "torch"),

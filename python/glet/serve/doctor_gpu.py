@@ -1,11 +1,8 @@
 """Checks of GPUs. They read and compute; no mode, daemon or setting of a card is touched."""
 
 import os
-import re
-import shutil
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,41 +11,15 @@ from glet.errors import DeviceError
 from glet.native import core
 from glet.serve.doctor_finding import Finding, Wish, found
 from glet.serve.doctor_gpu_torch import GEMM_TOLERANCES, AboutTorch, Gemm
-from glet.serve.doctor_program import Reply, ask_program
+from glet.serve.doctor_program import ask_program
+from glet.serve.gpus import CORE_TAG, NODE, CudaProbe
 
 T = TypeVar("T")
 
-NODE = Path("/dev/nvidiactl")
-# Where in the core an error was thrown: for who reads its source.
-CORE_TAG = re.compile(r"^\[[\w.]+\] ")
 HIDING = ("", "-1", "NoDevFiles")
-MPS_CONTROL = "nvidia-cuda-mps-control"
-MPS_LIMIT_S = 3.0
-MPS_PIPES = "/tmp/nvidia-mps"
 TORCH_LIMIT_S = 90.0
 DEFAULT_MODE = 0
 COMPUTE_MODES = {0: "Default", 1: "Exclusive_Thread", 2: "Prohibited", 3: "Exclusive_Process"}
-
-
-class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """One device as the driver tells it. `units` of `unit_sms` can be split off for gpulets."""
-
-    name: str
-    sms: int
-    memory_mb: int
-    compute_capability: str
-    units: int
-    unit_sms: int
-    remainder_sms: int
-
-
-class CudaProbe(msgspec.Struct, frozen=True, kw_only=True):
-    """`available`: gpulets can be made on every device; `why` not. `driver`: its CUDA version."""
-
-    available: bool
-    why: str
-    driver: str
-    devices: tuple[Gpu, ...]
 
 
 def driver(wish: Wish) -> Finding:
@@ -70,7 +41,7 @@ def judge_driver(probe: CudaProbe, *, has_node: bool) -> Finding:
         return found("failed", f"a GPU is here, but cannot be used: {why}", probe, do)
     if not probe.devices:
         return found("skipped", f"no NVIDIA GPU here{f' ({why})' if why else ''}", probe)
-    says = f"CUDA {probe.driver} driver; {'; '.join(_device(gpu) for gpu in probe.devices)}"
+    says = f"CUDA {probe.driver} driver; {'; '.join(gpu.says for gpu in probe.devices)}"
     if not probe.available:
         return found(
             "warning",
@@ -79,14 +50,6 @@ def judge_driver(probe: CudaProbe, *, has_node: bool) -> Finding:
             advice or "update the driver: green contexts need CUDA 12.5 or newer",
         )
     return found("ok", says, probe)
-
-
-def _device(gpu: Gpu) -> str:
-    says = f"{gpu.name}, {gpu.memory_mb} MiB, {gpu.sms} SMs"
-    if gpu.units == 0:
-        return says
-    rest = f" and {gpu.remainder_sms} left over" if gpu.remainder_sms else ""
-    return f"{says} in {gpu.units} units of {gpu.unit_sms}{rest}"
 
 
 def gpu_torch(wish: Wish) -> Finding:
@@ -261,51 +224,6 @@ def _unknown(nvml: Nvml) -> Finding | None:
         says = f"NVML does not answer: {nvml.problem}"
         return found("warning", says, nvml, "see that libnvidia-ml.so.1 is there and of the driver")
     return None
-
-
-class Mps(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is empty where MPS is not installed; `code` is None when it did not answer."""
-
-    path: str
-    pipes: str
-    code: int | None = None
-    text: str = ""
-
-
-def mps(wish: Wish) -> Finding:
-    """Whether MPS is installed and its daemon runs; none is started."""
-    return judge_mps(look_at_mps())
-
-
-def look_at_mps() -> Mps:
-    """Asks for the list of servers, which changes nothing."""
-    path = shutil.which(MPS_CONTROL) or ""
-    pipes = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS_PIPES)
-    if not path:
-        return Mps(path="", pipes=pipes)
-    reply: Reply = ask_program([path], MPS_LIMIT_S, says="get_server_list\n")
-    return Mps(path=path, pipes=pipes, code=reply.code, text=reply.text.strip())
-
-
-def judge_mps(facts: Mps) -> Finding:
-    """MPS is a choice: gpulets of one process do not need it."""
-    if not facts.path:
-        says = f"MPS is not installed ({MPS_CONTROL} is not in PATH)"
-        return found("skipped", f"{says}; gpulets in one process do not need it", facts)
-    if facts.code is None:
-        return found(
-            "failed",
-            f"the MPS daemon at {facts.pipes} does not answer within {MPS_LIMIT_S:g} s; "
-            "CUDA programs that find it will hang as well",
-            facts,
-            "have its owner end it, or set CUDA_MPS_PIPE_DIRECTORY to an empty folder",
-        )
-    if facts.code != 0:
-        says = f"MPS is installed, and no daemon runs at {facts.pipes}"
-        return found("ok", says, facts)
-    servers = len(facts.text.split())
-    says = f"an MPS daemon runs at {facts.pipes} with {servers} server{'s' * (servers != 1)}"
-    return found("ok", says, facts)
 
 
 def gpu_shares(wish: Wish) -> Finding:

@@ -89,6 +89,7 @@ class ExecutorFleet:
         self.on_step: Callable[[Step, StepDone], None] = lambda step, done: None
         self.on_crash: Callable[[Step], None] = lambda step: None
         self.on_hang: Callable[[str], None] = lambda model: None
+        options.env.on_death = self.restart
         poll.watch(self._channel.socket, self._on_executors)
 
     def arrange(self, placed: Sequence[PlacedGpulet], keep: Sequence[str] = ()) -> None:
@@ -142,7 +143,7 @@ class ExecutorFleet:
             elif why := self._why_end(process, now_s):
                 process.error = why
                 logger.error("executor killed executor=%d: %s", process.number, why)
-                process.child.kill()
+                self._kill(process.child)
             elif process.state == "ready" and process.pending is None:
                 self._send_next(process, room)
 
@@ -163,8 +164,10 @@ class ExecutorFleet:
         for process in self.processes.values():
             if process.child is not None:
                 self._poll.unwatch(process.child.exit_fd)
+                self._options.env.before_kill(process.child.pid)
                 process.child.close(0.0)
                 process.child = None
+        self._options.env.close()
         self._poll.unwatch(self._channel.socket)
         self._channel.close()
 
@@ -180,6 +183,17 @@ class ExecutorFleet:
             if not placed.error and self.executor_of(placed.number) not in self.processes
         ]
         return [*parts, Part({}, tuple(missing), not missing)]
+
+    def restart(self, why: str) -> None:
+        """Ends all executors by force; they are started again, with backoff."""
+        for process in self.processes.values():
+            if process.child is not None and process.state != "stopping":
+                process.error = why
+                process.child.kill()
+
+    def _kill(self, child: Child) -> None:
+        self._options.env.before_kill(child.pid)
+        child.kill()
 
     def _wanted_executors(self) -> set[int]:
         if not self._options.per_gpulet:
@@ -198,7 +212,7 @@ class ExecutorFleet:
             del self.processes[process.number]
             self.on_change()
             return
-        if now_s < process.start_at_s:
+        if now_s < process.start_at_s or not self._options.env.ready():
             return
         process.generation += 1
         self._generations[process.number] = process.generation
@@ -214,7 +228,10 @@ class ExecutorFleet:
             runners=self._options.runners,
             log_level=self._options.log_level,
         )
-        child = Child(python("glet.serve.executor", msgspec.json.encode(options).decode()))
+        child = Child(
+            python("glet.serve.executor", msgspec.json.encode(options).decode()),
+            environment={**os.environ, **self._options.env.variables(self._share_of(process))},
+        )
         process.child, process.state, process.error = child, "starting", ""
         process.started_s = now_s
         process.backoff.started(now_s)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from glet.serve.child import Child
+from glet.serve.executor_env import ExecutorEnv
 from glet.serve.hosted import HostedGpulet
 from glet.wire.heartbeat import Backoff
 from glet.wire.messages import ExecutorPhase, ExecutorState, ModelCounters, Step
@@ -44,7 +45,8 @@ class ExecutorProcess:
 class FleetOptions:
     """What does not change. `data` is where executors bind; empty: in the run directory.
 
-    An executor that nothing is planned for ends after `release_after_s`.
+    An executor that nothing is planned for ends after `release_after_s`. `env` is the world that
+    executors start in.
     """
 
     backend: str
@@ -55,3 +57,4 @@ class FleetOptions:
     log_level: str
     hang_s: float
     release_after_s: float
+    env: ExecutorEnv

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from glet.serve.route_table import Routing
 from glet.types.model import ModelSpec, TensorSpec
 from glet.wire.messages import BackendState, GpuletState, LoadedModel, ModelCounters
@@ -39,6 +41,9 @@ def stats_body(
                 "device": state.number,
                 "type": state.device.type,
                 "kind": state.device.kind,
+                "product": state.device.product,
+                "sms": state.device.sms,
+                "memory_mb": state.device.memory_mb,
                 "emulated": state.device.emulated,
                 "alive": name not in silent,
                 "in_use_s": state.in_use_s,
@@ -88,6 +93,8 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
                 "gpulet": gpulet.gpulet,
                 "share_pct": gpulet.share_pct,
                 "given_pct": gpulet.given_pct,
+                "product": state.device.product,
+                "sms": _sms(state, gpulet),
                 "batch": model.batch,
                 "state": model.state,
                 "runner": model.runner,
@@ -170,6 +177,8 @@ def _gpulet(backend: str, state: BackendState, gpulet: GpuletState) -> dict[str,
         "share_pct": gpulet.share_pct,
         "given_pct": gpulet.given_pct,
         "cores": gpulet.cores,
+        "units": None if gpulet.units is None else msgspec.to_builtins(gpulet.units),
+        "sms": _sms(state, gpulet),
         "state": gpulet.state,
         "error": gpulet.error,
         "models": [
@@ -184,6 +193,11 @@ def _gpulet(backend: str, state: BackendState, gpulet: GpuletState) -> dict[str,
             for model in gpulet.models
         ],
     }
+
+
+def _sms(state: BackendState, gpulet: GpuletState) -> int:
+    """Of a GPU: under mps the most that it can take; 0 elsewhere."""
+    return round(gpulet.given_pct * state.device.sms / 100.0)
 
 
 def _counters(counters: ModelCounters | None) -> dict[str, Any]:

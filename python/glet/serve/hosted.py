@@ -7,6 +7,7 @@ import msgspec
 
 from glet.plan.layout import PlacedGpulet
 from glet.types.plan import ModelShare
+from glet.types.units import Units
 from glet.wire.messages import (
     AddGpulet,
     GpuletPhase,
@@ -112,6 +113,7 @@ def missing_step(
                 kind=room.kind,
                 share_pct=placed.share_pct,
                 cores=placed.cores,
+                units=placed.units,
             )
         if gpulet.state != "ready":
             continue
@@ -309,11 +311,14 @@ def _record_resize(gpulet: HostedGpulet, step: ResizeGpulet, done: StepDone) -> 
 
 
 def _has_to_resize(gpulet: HostedGpulet, placed: PlacedGpulet) -> bool:
-    place = (placed.share_pct, placed.cores)
-    refused = gpulet.refused
-    if refused is not None and (refused.share_pct, refused.cores) == place:
+    place = _place(placed)
+    if gpulet.refused is not None and _place(gpulet.refused) == place:
         return False
-    return (gpulet.placed.share_pct, gpulet.placed.cores) != place
+    return _place(gpulet.placed) != place
+
+
+def _place(placed: PlacedGpulet) -> tuple[int, tuple[int, ...], Units | None]:
+    return placed.share_pct, placed.cores, placed.units
 
 
 def _resize(gpulet: HostedGpulet, placed: PlacedGpulet, room: Room, step: int) -> ResizeGpulet:
@@ -338,6 +343,7 @@ def _resize(gpulet: HostedGpulet, placed: PlacedGpulet, room: Room, step: int) -
         kind=room.kind,
         share_pct=placed.share_pct,
         cores=placed.cores,
+        units=placed.units,
         models=tuple(fits),
     )
 

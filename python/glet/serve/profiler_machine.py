@@ -13,11 +13,11 @@ from glet.types.device import DeviceInfo
 
 
 def machine_of(device: DeviceInfo) -> str:
-    """One line: processor, cores that may be used, memory."""
+    """One line: processor, cores that may be used or GPU and its SMs, memory."""
     if device.emulated:
         return "emulated"
     memory_gb = round(device.memory_mb / 1000)
-    return f"{_processor()}, {len(device.cores)} cores, {memory_gb} GB"
+    return f"{_processor()}, {device.says}, {memory_gb} GB"
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from glet.clock import Clock
 from glet.errors import GletError
 from glet.native import core
+from glet.serve.engine_partition import add_gpulet, resize_gpulet
 from glet.serve.measure import measure_latency
 from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan
 from glet.wire.messages import (
@@ -91,7 +92,7 @@ class StepWorker:
 
     def _act(self, step: Step) -> LatencyPoints:
         if isinstance(step, AddGpulet):
-            self._engine.add_gpulet(step.gpulet, step.kind, step.share_pct, list(step.cores))
+            add_gpulet(self._engine, step)
         elif isinstance(step, ResizeGpulet):
             self._resize(step)
         elif isinstance(step, RemoveGpulet):
@@ -108,7 +109,7 @@ class StepWorker:
         return ()
 
     def _resize(self, step: ResizeGpulet) -> None:
-        self._engine.resize_gpulet(step.gpulet, step.kind, step.share_pct, list(step.cores))
+        resize_gpulet(self._engine, step)
         for model in step.models:
             self._fit(step.gpulet, model.model, model.latency_ms, model.limits)
 

@@ -15,6 +15,7 @@ from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, backend_name
 from glet.errors import ConfigError, GletError, PeerLostError
 from glet.serve.child import Child, describe_exit, python
+from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
 from glet.serve.preflight import check_cluster
 from glet.serve.status import Event, LineReader
@@ -95,6 +96,9 @@ class LocalCluster:
         Raises ConfigError when something the user wrote is wrong, PeerLostError when a daemon
         ends or falls silent before that; nothing is left running then.
         """
+        self._config, choice = resolve(self._config)
+        if choice.says:
+            self._report(choice.says)
         check_cluster(self._config)
         try:
             self._spawn_all()

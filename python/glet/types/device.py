@@ -4,16 +4,24 @@ from typing import Literal
 
 import msgspec
 
-PartitionKind = Literal["cpu", "profiled"]
-PARTITION_KINDS: tuple[PartitionKind, ...] = ("cpu", "profiled")
+PartitionKind = Literal["green", "mps", "cpu", "profiled"]
+PARTITION_KINDS: tuple[PartitionKind, ...] = ("green", "mps", "cpu", "profiled")
+PartitionChoice = Literal["auto", "green", "mps", "cpu", "profiled"]
+PARTITION_CHOICES: tuple[PartitionChoice, ...] = ("auto", *PARTITION_KINDS)
+GPU_KINDS: tuple[PartitionKind, ...] = ("green", "mps")
+# Contexts that one MPS server takes per device; newer drivers take 60 (NVIDIA, MPS, "Limitations").
+MPS_CLIENTS = 48
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend knows of its device.
 
-    `cores` are the numbers of the CPU cores it may use (none when `profiled`). Shares are given in
+    `cores` are the numbers of the CPU cores it may use (only of kind `cpu`). Shares are given in
     steps of `granularity_pct`, rounded down. `memory_mb` is 0 where it is not known. `emulated`
     devices take as long as a profile says and compute nothing.
+
+    Of a GPU: `gpu` is how CUDA_VISIBLE_DEVICES names it, `product` its name, and its `sms` are
+    `units` sets of `unit_sms` neighbours, and `remainder_sms` that fill no unit.
     """
 
     name: str
@@ -23,8 +31,36 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     granularity_pct: float = 1.0
     memory_mb: int = 0
     emulated: bool = False
+    gpu: str = ""
+    product: str = ""
+    sms: int = 0
+    units: int = 0
+    unit_sms: int = 0
+    remainder_sms: int = 0
 
     @property
     def max_gpulets(self) -> int:
-        """How many gpulets of at least one core the device can hold; 100 when `profiled`."""
-        return len(self.cores) if self.kind == "cpu" else 100
+        """How many gpulets of the smallest share the device can hold; 100 when `profiled`.
+
+        A share is a whole percentage: a third of 3 cores is 34 %, so two such fit.
+        """
+        if self.kind == "mps":
+            return MPS_CLIENTS
+        if self.kind == "profiled":
+            return 100
+        parts = self.units if self.kind == "green" else len(self.cores)
+        return 100 // -(-100 // parts) if parts else 0
+
+    @property
+    def resizes(self) -> bool:
+        """Whether a gpulet can change its share; else another one is made beside it."""
+        return self.kind != "mps"
+
+    @property
+    def says(self) -> str:
+        """What it is, for people: `2 cores`, `NVIDIA H200, 132 SMs`."""
+        if self.kind in GPU_KINDS:
+            return f"{self.product}, {self.sms} SMs"
+        if self.kind == "cpu":
+            return f"{len(self.cores)} cores"
+        return "emulated"

@@ -12,6 +12,7 @@ from glet.types.app import AppSpec
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
+from glet.types.units import Units
 
 VERSION = 1
 
@@ -99,7 +100,10 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
-    """A gpulet: what was asked, what the device could give, what runs there."""
+    """A gpulet: what was asked, what the device could give, what runs there.
+
+    `cores` are of a CPU, `units` of a GPU cut by green contexts.
+    """
 
     gpulet: int
     executor: int
@@ -107,6 +111,7 @@ class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
     given_pct: float
     state: GpuletPhase
     cores: tuple[int, ...] = ()
+    units: Units | None = None
     models: tuple[LoadedModel, ...] = ()
     error: str = ""
 
@@ -211,11 +216,15 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AddGpulet(Message, frozen=True, kw_only=True):
+    """`cores` are of a CPU; `units` of the GPU `device`, counted as the executor sees them."""
+
     step: int
     gpulet: int
     kind: str
     share_pct: int
     cores: tuple[int, ...]
+    device: int = 0
+    units: Units | None = None
 
 
 class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +250,8 @@ class ResizeGpulet(Message, frozen=True, kw_only=True):
     kind: str
     share_pct: int
     cores: tuple[int, ...]
+    device: int = 0
+    units: Units | None = None
     models: tuple[ModelFit, ...] = ()
 
 

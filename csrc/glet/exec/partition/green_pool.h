@@ -65,7 +65,7 @@ class GreenPool {
 
   const UnitGrid& grid() const;
   // A context of exactly these units that nobody holds. Placements may overlap, to lend a
-  // neighbour's units; who must be alone takes disjoint ones, from assign_placements().
+  // neighbour's units; who must be alone takes disjoint ones.
   // Throws as GreenContext does, and then nothing has changed.
   GreenLease lease(const Placement& placement);
   GreenPoolCounts counts() const;
