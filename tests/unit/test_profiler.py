@@ -28,7 +28,7 @@ from glet.serve.profiler_beside import (
     measure_beside,
     run_together,
 )
-from glet.serve.profiler_device import CpuTarget, EmulatedTarget, place
+from glet.serve.profiler_device import CpuTarget, EmulatedTarget, place, unit_shares
 from glet.serve.profiler_pairs import PROBE, choose_pairings, every_pairing, probings, splits
 from glet.serve.profiler_rule import (
     PATIENCE,
@@ -553,3 +553,18 @@ def test_time_left_follows_the_pace() -> None:
 
 def with_median(p50_ms: float) -> Measured:
     return msgspec.structs.replace(STEADY, p50_ms=p50_ms, p99_ms=p50_ms, low_ms=1.0, high_ms=9.0)
+
+
+@pytest.mark.parametrize(
+    ("units", "counts"), [(1, [1]), (2, [1, 2]), (15, [1, 2, 3, 4, 6, 8, 12, 15])]
+)
+def test_shares_of_a_gpu_are_whole_units(units: int, counts: list[int]) -> None:
+    assert [share * units // 100 for share in unit_shares(units)] == counts
+
+
+@pytest.mark.parametrize("units", range(1, 40))
+def test_at_most_eight_shares_from_one_unit_to_the_whole_gpu(units: int) -> None:
+    shares = unit_shares(units)
+    assert len(shares) <= 8
+    assert (shares[0] * units // 100, shares[-1]) == (1, 100)
+    assert list(shares) == sorted(set(shares))

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from glet.cli.models_apps import list_apps, show_apps
+from glet.cli.models_cost import add_cost
 from glet.clock import SystemClock
 from glet.config.load import nearest
 from glet.config.zoo import zoo, zoo_apps
@@ -21,6 +22,7 @@ EXAMPLE = """example:
   glet models export lenet resnet18 --to models
   glet models check models
   glet models compile models
+  glet models cost
 """
 
 
@@ -28,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     """Adds the command; `args.run` is set to the function that does it."""
     parser = subparsers.add_parser(
         "models",
-        help="list, check, export and compile models",
+        help="list, check, export and compile models; what each one costs",
         description="A model repository is a folder with one folder per model or app.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -49,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
         command.add_argument("names", nargs="*", metavar="NAME", help=f"{what} (default: all)")
     _cache_option(compile_)
     _add_export(commands)
+    add_cost(commands)
 
 
 def _add(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:

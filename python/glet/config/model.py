@@ -9,6 +9,7 @@ import msgspec
 from glet.types.model import ModelSpec, Signature, TensorSpec, check_signature
 
 RunnerChoice = Literal["auto", "compiled", "python"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +19,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     it and falls back to Python where that fails, `compiled` refuses the fallback, `python` never
     compiles. `samples` names an .npz with an array (n, ...) per input and, optionally, `labels`
     (n,); `labels` names a text file with the classes, one a line.
+
+    On a GPU a network computes in `precision` (`fp32`: as it was saved), and images lie in memory
+    as `channels_last`. Clients see none of it: what they send and get has the dtypes and shapes of
+    the signature. A CPU computes as the model was saved.
     """
 
     slo_ms: float
@@ -25,6 +30,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     input: tuple[TensorSpec, ...]
     output: tuple[TensorSpec, ...]
     runner: RunnerChoice = "auto"
+    precision: Precision = "fp32"
+    channels_last: bool = False
     description: str = ""
     samples: str = ""
     labels: str = ""
@@ -33,6 +40,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not (math.isfinite(self.slo_ms) and self.slo_ms > 0):
             raise ValueError(f"slo_ms is {self.slo_ms}; it must be above 0")
         check_signature(self.input, self.output)
+        if self.channels_last and not any(len(spec.shape) == 3 for spec in self.input):
+            shapes = ", ".join(str(list(spec.shape)) for spec in self.input)
+            raise ValueError(
+                f"channels_last is for images, and no input is one (shapes {shapes}); "
+                "valid with an input of [channels, height, width]"
+            )
 
     @property
     def signature(self) -> Signature:
@@ -48,13 +61,24 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
 
+_WORDS = {
+    "runner": "auto",
+    "precision": "fp32",
+    "description": "",
+    "samples": "",
+    "labels": "",
+}
+
+
 def to_toml(config: ModelConfig) -> str:
     """The text of a `model.toml` that reads back as `config`; defaults are left out."""
     lines = [f"slo_ms = {config.slo_ms!r}", f"max_batch = {config.max_batch}"]
-    for key in ("runner", "description", "samples", "labels"):
+    for key, default in _WORDS.items():
         value = getattr(config, key)
-        if value not in ("", "auto"):
+        if value != default:
             lines.append(f"{key} = {quoted(value)}")
+    if config.channels_last:
+        lines.append("channels_last = true")
     for role, specs in (("input", config.input), ("output", config.output)):
         for spec in specs:
             lines += ["", f"[[{role}]]", f"name = {quoted(spec.name)}"]

@@ -83,7 +83,10 @@ def _loaded(model: HostedModel, share: ModelShare | None) -> LoadedModel:
         state=model.state,
         weight=weight,
         time_share=model.limits.time_share,
-        runner=model.source.runner,
+        runner=model.runner or model.source.runner,
+        note=model.note,
         latency_ms=model.latency_ms,
+        memory_mb=model.memory_mb,
+        memory=model.memory,
         error=model.error,
     )

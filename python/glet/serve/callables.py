@@ -4,6 +4,7 @@ Only here, and only for the forms that need it, the serving process imports torc
 """
 
 import importlib.util
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -31,7 +32,12 @@ def load_callable(entry: Entry) -> BatchCallable:
     Torch's thread count is left as the caller set it.
     """
     if entry.form is Form.CALLABLE:
-        return _from_source(entry)
+        found = load_source(entry)
+        # Who gives a module of torch has imported torch.
+        torch_there = sys.modules.get("torch")
+        if torch_there is not None and isinstance(found, torch_there.nn.Module):
+            return _over_torch(entry.name, found)
+        return found
     find_torch()
     import torch
 
@@ -82,7 +88,11 @@ def _array(name: str, value: object) -> Array:
     return array
 
 
-def _from_source(entry: Entry) -> BatchCallable:
+def load_source(entry: Entry) -> BatchCallable:
+    """What `model.py` gives, as it is: a callable over arrays, or a module of torch.
+
+    Raises ModelError with the line in `model.py`.
+    """
     module_name = f"glet_model_{entry.name}"
     found = importlib.util.spec_from_file_location(module_name, entry.path)
     if found is None or found.loader is None:

@@ -18,6 +18,7 @@ _SERVING = "glet.serve.doctor_serving"
 _NUMBERS = "glet.serve.doctor_numbers"
 _GPU = "glet.serve.doctor_gpu"
 _MPS = "glet.serve.doctor_mps"
+_SHARES = "glet.serve.doctor_gpu_shares"
 
 CHECKS = (
     Check(name="core", group="software", where=f"{_SOFTWARE}:core_loads"),
@@ -55,7 +56,10 @@ CHECKS = (
         name="gpu-numbers", group="gpu", where=f"{_GPU}:gpu_numbers", needs=("gpu-torch",),
         limit_s=120, slow=True,
     ),
-    Check(name="gpu-shares", group="gpu", where=f"{_GPU}:gpu_shares", needs=("driver",)),
+    Check(
+        name="gpu-shares", group="gpu", where=f"{_SHARES}:gpu_shares", needs=("gpu-numbers",),
+        limit_s=300, slow=True,
+    ),
 )  # fmt: skip
 
 

@@ -226,11 +226,6 @@ def _unknown(nvml: Nvml) -> Finding | None:
     return None
 
 
-def gpu_shares(wish: Wish) -> Finding:
-    """Numbers and overlap of parts of a GPU are a matter of serving on them."""
-    return found(
-        "skipped", "numbers per share and overlap of shares: this glet does not serve on GPUs yet"
-    )
 
 
 def _known(error: float | None) -> float:

@@ -98,7 +98,12 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
                 "batch": model.batch,
                 "state": model.state,
                 "runner": model.runner,
+                "note": model.note,
                 "latency_ms": model.latency_ms,
+                "memory_mb": model.memory_mb,
+                "weights_mb": model.memory.weights_mb,
+                "graphs_mb": model.memory.graphs_mb,
+                "staging_mb": model.memory.staging_mb,
             }
             for state, gpulet, model in places
         ],

@@ -17,6 +17,7 @@ from glet.wire.messages import (
     LoadModel,
     ModelCounters,
     ModelFit,
+    ModelMemory,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
@@ -39,6 +40,10 @@ class HostedModel:
     limits: Limits
     state: LoadedPhase = "loading"
     latency_ms: LatencyPoints = ()
+    runner: str = ""
+    note: str = ""
+    memory_mb: float = 0.0
+    memory: ModelMemory = field(default_factory=ModelMemory)
     error: str = ""
     retired_seq: int | None = None
     # Whether latency_ms is that of the gpulet's present share.
@@ -280,6 +285,8 @@ def record_end(hosted: dict[int, HostedGpulet], step: Step, done: StepDone) -> N
             model.latency_ms = done.latency_ms or model.latency_ms
         else:
             model.latency_ms, model.error = done.latency_ms, done.error
+            model.runner, model.note = done.runner, done.note
+            model.memory_mb, model.memory = done.used_mb, done.memory
             if model.retired_seq is None or done.error:
                 model.state = "failed" if done.error else "ready"
 

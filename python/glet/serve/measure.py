@@ -23,7 +23,7 @@ def measure_latency(
     start_s = clock.now_s()
     run(1, WARM_UPS)
     points: list[tuple[int, float]] = []
-    for batch in _batches(max_batch):
+    for batch in batches_up_to(max_batch):
         left_s = budget_s - (clock.now_s() - start_s)
         if points and 2.0 * _expected_s(points, batch) > left_s:
             break
@@ -64,7 +64,8 @@ def capacity_rps(points: Points, batch: int) -> float:
     return max(1000.0 * size / latency_at(points, size) for size in sizes)
 
 
-def _batches(max_batch: int) -> list[int]:
+def batches_up_to(max_batch: int) -> list[int]:
+    """1, 2, 4, ... and `max_batch`."""
     doubling = [1 << power for power in range(max_batch.bit_length())]
     return doubling if doubling[-1] == max_batch else [*doubling, max_batch]
 

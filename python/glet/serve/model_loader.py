@@ -1,16 +1,22 @@
-"""Puts models on the gpulets of an engine: whoever serves or measures loads them the same way."""
+"""Puts models on the gpulets of an engine: whoever serves or measures loads them the same way.
 
+Torch is imported where a model needs it: for a network on a GPU, or one that runs in Python.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from glet.native import core
 from glet.serve.callables import BatchCallable, load_callable
+from glet.serve.capture import Capture, Gpu, Networks
 from glet.serve.repository import Repository
 from glet.serve.torch_path import find_torch
 from glet.types.model import Signature, TensorSpec
-from glet.wire.messages import LatencyPoints, Limits, ModelSource
+from glet.wire.messages import LatencyPoints, Limits, ModelMemory, ModelSource
 
 NS_PER_MS = 1e6
+MB = 1e6
 
 
 class ModelLoader:
@@ -20,14 +26,23 @@ class ModelLoader:
     which has to stand being called from several gpulets at once.
     """
 
-    def __init__(self, engine: Any, runners: int) -> None:
-        """`runners`: how many gpulets may run one compiled model at once."""
+    def __init__(
+        self, engine: Any, runners: int, open_gpu: Callable[[], Gpu] | None = None
+    ) -> None:
+        """`runners`: how many gpulets may run one compiled model at once.
+
+        `open_gpu` is called for the first network that runs on a GPU: by default the first GPU that
+        this process sees, by torch.
+        """
         self._engine = engine
         self._runners = runners
+        self._open_gpu = open_gpu or _first_gpu
+        self._networks: Networks | None = None
         self._compiled: dict[str, Any] = {}
         self._functions: dict[str, BatchCallable] = {}
         self._users: dict[tuple[int, int], str] = {}
         self._emulations: dict[tuple[int, int], Any] = {}
+        self._in_python: set[tuple[int, int]] = set()
 
     def load(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
         """Raises what the core and the model raise; then nothing of it remains."""
@@ -37,10 +52,9 @@ class ModelLoader:
             self._engine.load_profiled(gpulet, model, signature, source.max_batch, plan, emulation)
             self._emulations[(gpulet, model)] = emulation
         elif source.runner == "python":
-            function = self._function(source)
-            self._engine.load_python(gpulet, model, function, signature, source.max_batch, plan)
-            self._functions[source.path] = function
-            self._users[(gpulet, model)] = source.path
+            self._load_python(gpulet, model, source, plan)
+        elif source.runner == "graph":
+            self._load_graph(gpulet, model, source, plan)
         else:
             weights = self._weights(source, signature)
             self._engine.load_aoti(gpulet, model, weights, source.max_batch, plan)
@@ -58,25 +72,78 @@ class ModelLoader:
             self._emulations[(gpulet, model)].set_latency(latency_table(latency_ms))
 
     def unload(self, gpulet: int, model: int, until_ns: int) -> None:
-        """Lets what waits finish until then."""
+        """Lets what waits finish until then. The last gpulet of a model gives its memory back."""
         self._engine.unload(gpulet, model, until_ns)
         self._release({(gpulet, model)})
+        if self._networks is not None:
+            self._networks.unload(gpulet, model)
 
     def forget(self, gpulet: int) -> None:
         """For a gpulet that was removed, and its models with it."""
-        known = {*self._users, *self._emulations}
+        known = {*self._users, *self._emulations, *self._in_python}
         self._release({user for user in known if user[0] == gpulet})
+        if self._networks is not None:
+            self._networks.forget(gpulet)
 
     def weights_bytes(self, source: ModelSource) -> int:
         """Memory of the weights of a loaded model; 0 where that is not known."""
+        if source.runner == "graph":
+            networks = self._networks
+            return networks.weights_bytes(source.path) if networks is not None else 0
         weights = self._compiled.get(source.path)
         return int(weights.constants_bytes) if weights is not None else 0
+
+    def runner(self, gpulet: int, model: int, source: ModelSource) -> tuple[str, str]:
+        """What computes a loaded model, for reports, and why it is not what was meant to, or ''."""
+        if source.runner != "graph":
+            return source.runner, ""
+        if (gpulet, model) in self._in_python:
+            return "python", "model.py gives no module of torch: it runs on the CPU"
+        eager = self._networks.cost(gpulet, model).eager if self._networks is not None else ""
+        return ("eager", eager) if eager else ("graph", "")
+
+    def memory(self, gpulet: int, model: int, source: ModelSource) -> ModelMemory:
+        """Known parts of what a loaded model needs. Staging is where the core collects a batch."""
+        if source.runner == "profiled":
+            return ModelMemory()
+        graphs = self._networks.cost(gpulet, model).graph_bytes if self._networks is not None else 0
+        staging = source.max_batch * sum(spec.nbytes for spec in source.signature.inputs)
+        return ModelMemory(
+            weights_mb=self.weights_bytes(source) / MB,
+            graphs_mb=graphs / MB,
+            staging_mb=staging / MB,
+        )
+
+    def _load_python(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
+        function = self._function(source)
+        signature = native_signature(source.signature)
+        self._engine.load_python(gpulet, model, function, signature, source.max_batch, plan)
+        self._functions[source.path] = function
+        self._users[(gpulet, model)] = source.path
+        self._in_python.add((gpulet, model))
 
     def _function(self, source: ModelSource) -> BatchCallable:
         if source.path in self._functions:
             return self._functions[source.path]
         folder = Path(source.path)
         return load_callable(Repository(folder.parent).entry(folder.name))
+
+    def _load_graph(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
+        networks = self._networks = self._networks or Networks(self._open_gpu())
+        folder = Path(source.path)
+        entry = Repository(folder.parent).entry(folder.name)
+        capture = networks.load(gpulet, model, entry)
+        if capture is None:
+            self._load_python(gpulet, model, source, plan)
+            return
+        signature = native_signature(source.signature)
+        try:
+            self._engine.load_graph(
+                gpulet, model, _for_core(capture), signature, source.max_batch, plan
+            )
+        except BaseException:
+            networks.unload(gpulet, model)
+            raise
 
     def _weights(self, source: ModelSource, signature: Any) -> Any:
         if source.path in self._compiled:
@@ -85,6 +152,7 @@ class ModelLoader:
         return core.AotiModel(source.path, signature, self._runners)
 
     def _release(self, users: set[tuple[int, int]]) -> None:
+        self._in_python -= users
         for user in users & self._emulations.keys():
             del self._emulations[user]
         for user in users & self._users.keys():
@@ -93,6 +161,31 @@ class ModelLoader:
             del self._compiled[path]
         for path in self._functions.keys() - self._users.values():
             del self._functions[path]
+
+
+def _for_core(capture: Capture) -> Callable[[int, int, int], Any]:
+    native: Any = core
+
+    def in_core(batch: int, stream: int, context: int) -> Any:
+        got = capture(batch, stream, context)
+        return native.Captured(
+            inputs=got.inputs,
+            outputs=got.outputs,
+            graph=got.graph,
+            call=got.call,
+            bytes=got.bytes,
+            owner=got.owner,
+            reason=got.reason,
+        )
+
+    return in_core
+
+
+def _first_gpu() -> Gpu:
+    # The module imports torch when it is used, the package when it is loaded: not for a CPU.
+    from glet.serve.capture_torch import TorchGpu
+
+    return TorchGpu()
 
 
 def open_torch() -> None:

@@ -33,8 +33,11 @@ class ModelShelf:
         profile: LatencyProfile | None,
         on_change: Callable[[], None],
         say: Callable[[str], None],
+        *,
+        on_gpu: bool = False,
     ) -> None:
-        """Raises ConfigError when the folder is none."""
+        """`on_gpu`: networks run on a GPU. Raises ConfigError when the folder is none."""
+        self._on_gpu = on_gpu
         self._repository = Repository(folder)
         self._cache = cache
         self._profile = profile
@@ -116,6 +119,8 @@ class ModelShelf:
         if self._profile is not None:
             self._profile.shares(entry.name)
             return model_source(entry, "profiled", "")
+        if self._on_gpu:
+            return gpu_source(entry)
         if entry.form is not Form.PROGRAM or entry.config.runner == "python":
             return model_source(entry, "python", str(entry.folder))
         return None
@@ -186,6 +191,12 @@ class ModelShelf:
         else:
             self._sources[entry.name] = model_source(entry, "compiled", result.library)
         self._compiling = tuple(name for name in self._compiling if name != entry.name)
+
+
+def gpu_source(entry: Entry) -> ModelSource:
+    """How an executor of a GPU loads an entry: a network, unless model.toml wants Python."""
+    runner: Runner = "python" if entry.config.runner == "python" else "graph"
+    return model_source(entry, runner, str(entry.folder))
 
 
 def model_source(entry: Entry, runner: Runner, path: str) -> ModelSource:

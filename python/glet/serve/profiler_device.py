@@ -4,7 +4,6 @@ Everything that differs between kinds of devices while profiling is here.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -16,9 +15,9 @@ from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles.latency_csv import LatencyProfile
 from glet.serve.compile import Progress, compile_entries
 from glet.serve.compile_cache import Cache, Compiled
-from glet.serve.model_shelf import model_source
+from glet.serve.model_shelf import gpu_source, model_source
 from glet.serve.repository import Entry, Repository
-from glet.types.device import DeviceInfo, PartitionKind
+from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan, problems
 from glet.wire.messages import ModelSource
 
@@ -91,6 +90,53 @@ class CpuTarget:
         return model_source(entry, "python", str(entry.folder))
 
 
+class GpuTarget:
+    """Gpulets of whole units of SMs; networks as CUDA graphs, as they would be served."""
+
+    def __init__(self, info: DeviceInfo, units: int) -> None:
+        """`units`: how many the device is split into; what a process under MPS has is not that."""
+        self.info = info
+        self._units = units
+
+    def shares(self, models: Sequence[str]) -> tuple[int, ...]:
+        return unit_shares(self._units)
+
+    def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
+        for share in shares_pct:
+            place(self.info, (share,))
+
+    def prepare(
+        self, entries: Sequence[Entry], report: Callable[[Progress], None]
+    ) -> dict[str, str]:
+        return {}
+
+    def source(self, entry: Entry, share_pct: int) -> ModelSource:
+        return gpu_source(entry)
+
+    def probe(self) -> ModelSource | None:
+        entry = Repository(resource("probes")).entry("memory_gpu")
+        return gpu_source(entry)
+
+
+def unit_shares(units: int, most: int = 8) -> tuple[int, ...]:
+    """At most so many shares, ascending: 1, 2, 3, 4, 6, 8, 12 ... units, and the whole device.
+
+    Small ones lie close together, because that is where latency bends. A share is the smallest
+    percentage that gives so many units when rounded down.
+    """
+    wanted = {units}
+    size = 1
+    while size < units:
+        wanted |= {size, size + size // 2}
+        size *= 2
+    ordered = sorted(count for count in wanted if 1 <= count <= units)
+    while len(ordered) > most:
+        # The closest pair by ratio says the least; the ends stay.
+        ratios = [ordered[i + 1] / ordered[i] for i in range(len(ordered) - 2)]
+        del ordered[ratios.index(min(ratios)) + 1]
+    return tuple(-(-100 * count // units) for count in ordered)
+
+
 class EmulatedTarget:
     """A device that takes as long as a profile says: measuring it finds that profile again."""
 
@@ -133,17 +179,3 @@ def place(device: DeviceInfo, shares_pct: Sequence[int]) -> tuple[PlacedGpulet, 
     if found:
         raise ConfigError(found[0])
     return placed
-
-
-def used_memory_mb(kind: PartitionKind) -> float:
-    """What this process uses of its device's memory now; 0 where that says nothing.
-
-    On a CPU the proportional set size: what it shares with other processes counts in part.
-    """
-    if kind != "cpu":
-        return 0.0
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "Pss":
-            return int(value.split()[0]) * 1024 / 1e6
-    return 0.0

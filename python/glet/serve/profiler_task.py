@@ -19,9 +19,9 @@ from glet.errors import ConfigError, GletError, ModelError
 from glet.native import core
 from glet.plan.layout import PlacedGpulet
 from glet.serve.child import Child, describe_exit, end_with_parent, python
+from glet.serve.memory_used import used_memory_mb
 from glet.serve.model_loader import ModelLoader, model_plan, open_torch
 from glet.serve.profiler_beside import Compared, measure_beside
-from glet.serve.profiler_device import used_memory_mb
 from glet.serve.profiler_rule import Measured, Run, StopRule, measure_point
 from glet.serve.status import LineReader
 from glet.types.device import PartitionKind

@@ -10,7 +10,8 @@ from glet.clock import Clock
 from glet.errors import GletError
 from glet.native import core
 from glet.serve.engine_partition import add_gpulet, resize_gpulet
-from glet.serve.measure import measure_latency
+from glet.serve.measure import batches_up_to, measure_latency
+from glet.serve.memory_used import used_memory_mb
 from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan
 from glet.wire.messages import (
     AddGpulet,
@@ -76,12 +77,7 @@ class StepWorker:
 
     def _perform(self, step: Step) -> StepDone:
         try:
-            latency_ms = self._act(step)
-            return StepDone(
-                step=step.step,
-                latency_ms=latency_ms,
-                memory_mb=self._memory_mb(step),
-            )
+            return self._act(step)
         except (GletError, OSError, MemoryError) as error:
             # The backend is told, and says it to whoever has to know.
             logger.info("step failed kind=%s: %s", type(step).__name__, error)
@@ -90,7 +86,7 @@ class StepWorker:
             what = f"model {step.source.name!r}: " if isinstance(step, LoadModel) else ""
             return StepDone(step=step.step, error=what + line.removeprefix(what))
 
-    def _act(self, step: Step) -> LatencyPoints:
+    def _act(self, step: Step) -> StepDone:
         if isinstance(step, AddGpulet):
             add_gpulet(self._engine, step)
         elif isinstance(step, ResizeGpulet):
@@ -103,10 +99,10 @@ class StepWorker:
         elif isinstance(step, UpdateModel):
             latency_ms = step.latency_ms or self._measure(step.gpulet, step.model, step.max_batch)
             self._fit(step.gpulet, step.model, latency_ms, step.limits)
-            return latency_ms
+            return StepDone(step=step.step, latency_ms=latency_ms)
         else:
             self._models.unload(step.gpulet, step.model, self._until_ns(step.drain_ms))
-        return ()
+        return StepDone(step=step.step)
 
     def _resize(self, step: ResizeGpulet) -> None:
         resize_gpulet(self._engine, step)
@@ -126,16 +122,37 @@ class StepWorker:
             self._clock,
         )
 
-    def _load(self, step: LoadModel) -> LatencyPoints:
+    def _load(self, step: LoadModel) -> StepDone:
         source = step.source
+        before_mb = used_memory_mb("cpu")
         # Nobody sends requests before the step is done: until then any latency will do.
         known = step.latency_ms or source.compute_ms or ((1, 1.0), (max(2, source.max_batch), 1.0))
         self._models.load(step.gpulet, step.model, source, model_plan(known, step.limits))
         self._models.slow(step.gpulet, step.model, step.limits.slowdown)
-        if step.latency_ms or source.compute_ms:
-            return known
+        latency_ms = known
+        if not (step.latency_ms or source.compute_ms):
+            latency_ms = self._measure_loaded(step)
+        elif source.runner == "graph":
+            self._capture(step)
+        memory = self._models.memory(step.gpulet, step.model, source)
+        used_mb = memory.weights_mb + memory.graphs_mb + memory.staging_mb
+        runner, note = self._models.runner(step.gpulet, step.model, source)
+        if runner in ("compiled", "python"):
+            # On a CPU libraries and working memory count, and are the process's.
+            used_mb = max(used_mb, used_memory_mb("cpu") - before_mb)
+        return StepDone(
+            step=step.step,
+            latency_ms=latency_ms,
+            runner=runner,
+            note=note,
+            memory_mb=memory.weights_mb,
+            used_mb=used_mb,
+            memory=memory,
+        )
+
+    def _measure_loaded(self, step: LoadModel) -> LatencyPoints:
         try:
-            measured = self._measure(step.gpulet, step.model, source.max_batch)
+            measured = self._measure(step.gpulet, step.model, step.source.max_batch)
             plan = model_plan(measured, step.limits)
             self._engine.update(step.gpulet, step.model, plan)
         except GletError:
@@ -143,10 +160,14 @@ class StepWorker:
             raise
         return measured
 
-    def _memory_mb(self, step: Step) -> float:
-        if not isinstance(step, LoadModel):
-            return 0.0
-        return self._models.weights_bytes(step.source) / BYTES_PER_MB
+    def _capture(self, step: LoadModel) -> None:
+        """Has every graph made now: a capture takes long, and requests would wait for it."""
+        try:
+            for batch in batches_up_to(step.source.max_batch):
+                self._engine.measure(step.gpulet, step.model, batch, 1)
+        except GletError:
+            self._models.unload(step.gpulet, step.model, 0)
+            raise
 
     def _until_ns(self, drain_ms: float) -> int:
         return int(core.now_ns() + drain_ms * NS_PER_MS)

@@ -21,7 +21,7 @@ ModelPhase = Literal["known", "compiling", "failed"]
 ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
 GpuletPhase = Literal["starting", "ready", "draining", "failed"]
 LoadedPhase = Literal["loading", "ready", "draining", "failed"]
-Runner = Literal["compiled", "python", "profiled"]
+Runner = Literal["compiled", "python", "profiled", "graph"]
 LatencyPoints = tuple[tuple[int, float], ...]
 """Points (batch, latency_ms), batches rising."""
 
@@ -85,8 +85,24 @@ class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class ModelMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Known parts of what a model on a gpulet needs of its device's memory.
+
+    All gpulets of an executor share the weights. Graphs include their inputs and outputs.
+    """
+
+    weights_mb: float = 0.0
+    graphs_mb: float = 0.0
+    staging_mb: float = 0.0
+
+
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s."""
+    """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s.
+
+    `runner` is what computes: a ModelSource's, or `eager` where a CUDA graph could not be captured,
+    for the reason in `note`. `memory_mb` is all that it needs, also beyond the known parts; 0 where
+    that is not known.
+    """
 
     name: str
     model: int
@@ -95,7 +111,10 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 0.0
     time_share: float = 1.0
     runner: str = ""
+    note: str = ""
     latency_ms: LatencyPoints = ()
+    memory_mb: float = 0.0
+    memory: ModelMemory = ModelMemory()
     error: str = ""
 
 
@@ -203,7 +222,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """What an executor needs to load a model. `path` is the compiled package or the entry's folder.
 
-    `compute_ms` is what a `profiled` runner takes.
+    Runner `graph` is a network of torch on a GPU. `compute_ms` is what a `profiled` runner takes.
     """
 
     name: str
@@ -301,14 +320,18 @@ class ExecutorReady(Message, frozen=True, kw_only=True):
 class StepDone(Message, frozen=True, kw_only=True):
     """A step ended; with an error nothing of it remains.
 
-    `latency_ms` is set by LoadModel and UpdateModel; `memory_mb` by LoadModel: what the model's
-    weights take, 0 where that is not known.
+    `latency_ms` is set by LoadModel and UpdateModel; the rest by LoadModel. `memory_mb`: what
+    the model's weights take, 0 where that is not known; `used_mb`: all that it takes.
     """
 
     step: int
     error: str = ""
     latency_ms: LatencyPoints = ()
     memory_mb: float = 0.0
+    used_mb: float = 0.0
+    runner: str = ""
+    note: str = ""
+    memory: ModelMemory = ModelMemory()
 
 
 class ExecutorBeat(Message, frozen=True, kw_only=True):
