@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from glet.plan.layout import PlacedGpulet
+from glet.types.model import ModelMemory
 from glet.types.plan import ModelShare
 from glet.types.units import Units
 from glet.wire.messages import (
@@ -17,7 +18,6 @@ from glet.wire.messages import (
     LoadModel,
     ModelCounters,
     ModelFit,
-    ModelMemory,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,

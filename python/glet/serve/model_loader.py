@@ -12,8 +12,8 @@ from glet.serve.callables import BatchCallable, load_callable
 from glet.serve.capture import Capture, Gpu, Networks
 from glet.serve.repository import Repository
 from glet.serve.torch_path import find_torch
-from glet.types.model import Signature, TensorSpec
-from glet.wire.messages import LatencyPoints, Limits, ModelMemory, ModelSource
+from glet.types.model import ModelMemory, Signature, TensorSpec
+from glet.wire.messages import LatencyPoints, Limits, ModelSource
 
 NS_PER_MS = 1e6
 MB = 1e6

@@ -65,6 +65,17 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int
 
 
+class ModelMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Known parts of what a model on a gpulet needs of its device's memory.
+
+    All gpulets of an executor share the weights. Graphs include their inputs and outputs.
+    """
+
+    weights_mb: float = 0.0
+    graphs_mb: float = 0.0
+    staging_mb: float = 0.0
+
+
 def check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Raises ValueError unless there are inputs and outputs, each list without a name twice."""
     for role, specs in (("input", inputs), ("output", outputs)):

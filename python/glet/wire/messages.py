@@ -10,7 +10,7 @@ import msgspec
 
 from glet.types.app import AppSpec
 from glet.types.device import DeviceInfo
-from glet.types.model import ModelSpec, Signature
+from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
 
@@ -83,17 +83,6 @@ class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     restarts: int = 0
     error: str = ""
-
-
-class ModelMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """Known parts of what a model on a gpulet needs of its device's memory.
-
-    All gpulets of an executor share the weights. Graphs include their inputs and outputs.
-    """
-
-    weights_mb: float = 0.0
-    graphs_mb: float = 0.0
-    staging_mb: float = 0.0
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
