@@ -23,7 +23,7 @@ from glet.serve.backend import device_info
 from glet.serve.compile_cache import Cache, default_cache
 from glet.serve.partition_choice import resolve
 from glet.serve.profiler import Profiler, Wish, check_wish
-from glet.serve.profiler_device import CpuTarget, EmulatedTarget, Target
+from glet.serve.profiler_device import CpuTarget, EmulatedTarget, GpuTarget, Target
 from glet.serve.profiler_machine import load_average, machine_of, now, versions
 from glet.serve.profiler_pairs import splits
 from glet.serve.profiler_rule import StopRule
@@ -38,7 +38,7 @@ EXAMPLE = """example:
 """
 BATCHES = (1, 2, 4, 8, 16, 32)
 PAIRS = 60
-MEASURED = ("cpu", "profiled")
+MEASURED = ("green", "cpu", "profiled")
 _LIST = re.compile(r"\d{1,6}(,\d{1,6})*")
 
 
@@ -217,6 +217,8 @@ def _target(args: argparse.Namespace, clock: Clock) -> Target:
             )
         cluster = ClusterConfig(partition="cpu")
     info = device_info(cluster, cluster.backend[0])
+    if cluster.partition == "green":
+        return GpuTarget(info)
     if cluster.partition == "cpu":
         return CpuTarget(info, Cache(args.cache, clock), clock)
     if args.profile is None:

@@ -103,7 +103,7 @@ class Backend:
                     profile,
                     self._note_change,
                     self._status.progress,
-                    on_gpu=self._device.kind not in ("cpu", "profiled"),
+                    on_gpu=self._device.kind in GPU_KINDS,
                 )
                 self._book = ModelBook(
                     self._cluster,

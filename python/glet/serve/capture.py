@@ -103,8 +103,9 @@ class Captured:
 
     `graph` is the driver's handle; 0 when `call` is to be used instead, because of `reason`: it
     runs the first n items on the same stream and gives the addresses of the outputs, which stay as
-    they are until it is called again. All of it is valid while `owner` lives. (The core's type of
-    this name has the same fields.)
+    they are until it is called again. `one_block`: one copy fills all inputs, and one fetches all
+    outputs. All of it is valid while `owner` lives. (The core's type of this name has the same
+    fields.)
     """
 
     inputs: tuple[int, ...]
@@ -113,6 +114,7 @@ class Captured:
     owner: "Owner"
     graph: int = 0
     call: Callable[[int], tuple[int, ...]] | None = None
+    one_block: bool = False
     reason: str = ""
 
 
@@ -283,6 +285,8 @@ class Networks:
             bytes=0,
             owner=owner,
             graph=handle,
+            # Inputs always are; outputs lie where the network put them.
+            one_block=len(outputs.pointers) == 1,
         )
 
     def _eagerly(self, capture: "Capture", inputs: Tensors, stream: int, reason: str) -> Captured:
@@ -308,6 +312,8 @@ class Networks:
             bytes=0,
             owner=Owner(gpu, (inputs, kept)),
             call=call,
+            # The core asks it of the inputs alone: outputs of a call are elsewhere every time.
+            one_block=True,
             reason=reason,
         )
 

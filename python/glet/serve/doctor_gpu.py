@@ -226,8 +226,6 @@ def _unknown(nvml: Nvml) -> Finding | None:
     return None
 
 
-
-
 def _known(error: float | None) -> float:
     return float("inf") if error is None else error
 

@@ -18,7 +18,10 @@ from glet.errors import DeviceError
 from glet.native import core
 from glet.serve.capture_torch import TorchGpu
 from glet.serve.doctor_gpu_torch import GEMM_TOLERANCES, K, M, N
+from glet.serve.engine_partition import add_gpulet
 from glet.serve.export import build, random_inputs
+from glet.types.units import Units
+from glet.wire.messages import AddGpulet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,11 +104,16 @@ class Parts:
     @contextmanager
     def part(self, first: int, count: int) -> "Iterator[tuple[int, int]]":
         """(stream, SMs) of a gpulet on these units."""
-        native: Any = core
         number, self._next = self._next, self._next + 1
-        got = self._engine.add_gpulet(
-            number, kind="green", device=0, placement=native.Placement(first, count)
+        step = AddGpulet(
+            step=0,
+            gpulet=number,
+            kind="green",
+            share_pct=100 * count // self.grid["units"],
+            cores=(),
+            units=Units(first, count),
         )
+        got = add_gpulet(self._engine, step)
         try:
             yield got.stream, got.sms
         finally:
@@ -218,8 +226,6 @@ def load_kernel() -> Callable[..., None]:
 
 def main() -> None:
     """Prints the facts of the first GPU."""
-    if not hasattr(core, "Placement"):
-        raise DeviceError("this build of glet's core has no gpulets on GPUs")
     grid = core.cuda_probe()["devices"][0]
     gpu = TorchGpu()
     with core.Engine() as engine:

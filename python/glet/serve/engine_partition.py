@@ -17,8 +17,11 @@ def engine_kinds() -> tuple[str, ...]:
     return (*green, "mps", "cpu", "profiled")
 
 
-def add_gpulet(engine: Any, step: AddGpulet) -> None:
-    """Raises DeviceError when the partition cannot be had, ArgumentError for an unknown kind."""
+def add_gpulet(engine: Any, step: AddGpulet) -> Any:
+    """The core's PartitionReport: what the gpulet really got.
+
+    Raises DeviceError when the partition cannot be had, ArgumentError for an unknown kind.
+    """
     got = engine.add_gpulet(**_arguments(step))
     if step.kind in ("green", "mps"):
         logger.info(
@@ -26,8 +29,9 @@ def add_gpulet(engine: Any, step: AddGpulet) -> None:
             step.gpulet,
             step.kind,
             step.share_pct,
-            getattr(got, "sms", 0),
+            got.sms,
         )
+    return got
 
 
 def resize_gpulet(engine: Any, step: ResizeGpulet) -> None:
@@ -58,6 +62,5 @@ def _client_arguments() -> dict[str, Any]:
 
 
 def _green_arguments(device: int, units: Units) -> dict[str, Any]:
-    native: Any = core
-    placement = native.Placement(units.first, units.count, units.remainder)
+    placement = core.Placement(units.first, units.count, units.remainder)
     return {"kind": "green", "device": device, "placement": placement}

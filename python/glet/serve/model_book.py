@@ -155,5 +155,6 @@ class ModelBook:
 
 
 def _table_key(model: str, gpulet: PlacedGpulet) -> tuple[str, int, int]:
-    # Cores decide how long a batch takes, whatever share they were given for.
-    return (model, 0 if gpulet.cores else gpulet.share_pct, len(gpulet.cores))
+    # Cores or units decide how long a batch takes, whatever share they were given for.
+    parts = gpulet.units.count if gpulet.units is not None else len(gpulet.cores)
+    return (model, 0 if parts else gpulet.share_pct, parts)

@@ -164,15 +164,14 @@ class ModelLoader:
 
 
 def _for_core(capture: Capture) -> Callable[[int, int, int], Any]:
-    native: Any = core
-
     def in_core(batch: int, stream: int, context: int) -> Any:
         got = capture(batch, stream, context)
-        return native.Captured(
+        return core.Captured(
             inputs=got.inputs,
             outputs=got.outputs,
             graph=got.graph,
             call=got.call,
+            one_block=got.one_block,
             bytes=got.bytes,
             owner=got.owner,
             reason=got.reason,

@@ -13,6 +13,7 @@ import msgspec
 
 from glet.errors import ConfigError, GletError
 from glet.profiles.interference import Tenant
+from glet.serve.executor_env import PlainEnv
 from glet.serve.profiler_device import Target, place
 from glet.serve.profiler_pairs import PROBE, choose_pairings, probings
 from glet.serve.profiler_rule import StopRule
@@ -147,6 +148,7 @@ class Profiler:
             ),
             batches=tuple(tuple(tenant.batch for tenant in point) for point in job.points),
             rule=self._wish.rule,
+            variables=dict(PlainEnv(self._target.info).variables(gpulets)),
         )
 
     def _source(self, model: str, share_pct: int) -> ModelSource:

@@ -93,13 +93,12 @@ class CpuTarget:
 class GpuTarget:
     """Gpulets of whole units of SMs; networks as CUDA graphs, as they would be served."""
 
-    def __init__(self, info: DeviceInfo, units: int) -> None:
-        """`units`: how many the device is split into; what a process under MPS has is not that."""
+    def __init__(self, info: DeviceInfo) -> None:
+        """`info`: of kind green."""
         self.info = info
-        self._units = units
 
     def shares(self, models: Sequence[str]) -> tuple[int, ...]:
-        return unit_shares(self._units)
+        return unit_shares(self.info.units)
 
     def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
         for share in shares_pct:

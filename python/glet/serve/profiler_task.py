@@ -19,13 +19,14 @@ from glet.errors import ConfigError, GletError, ModelError
 from glet.native import core
 from glet.plan.layout import PlacedGpulet
 from glet.serve.child import Child, describe_exit, end_with_parent, python
+from glet.serve.engine_partition import add_gpulet
 from glet.serve.memory_used import used_memory_mb
 from glet.serve.model_loader import ModelLoader, model_plan, open_torch
 from glet.serve.profiler_beside import Compared, measure_beside
 from glet.serve.profiler_rule import Measured, Run, StopRule, measure_point
 from glet.serve.status import LineReader
 from glet.types.device import PartitionKind
-from glet.wire.messages import Limits, ModelSource
+from glet.wire.messages import AddGpulet, Limits, ModelSource
 
 MODEL = 0
 
@@ -38,12 +39,16 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure: on one seat each batch size, on two seats each pair of batch sizes."""
+    """What to measure: on one seat each batch size, on two seats each pair of batch sizes.
+
+    `variables` are added to the environment of the process that measures.
+    """
 
     kind: PartitionKind
     seats: tuple[Seat, ...]
     batches: tuple[tuple[int, ...], ...]
     rule: StopRule
+    variables: dict[str, str] = msgspec.field(default_factory=dict)
     parent_pid: int = 0
 
 
@@ -88,7 +93,7 @@ def run_task(task: Task) -> Generator[Done, None, None]:
     task = msgspec.structs.replace(task, parent_pid=os.getpid())
     what = " beside ".join(dict.fromkeys(repr(seat.source.name) for seat in task.seats))
     command = python("glet.serve.profiler_task", msgspec.json.encode(task).decode())
-    child = Child(command, capture=True)
+    child = Child(command, capture=True, environment={**os.environ, **task.variables})
     with closing(_Ended(child)):
         reader = LineReader(child.stdout_fd)
         while not reader.ended:
@@ -127,8 +132,7 @@ class Bench:
     def run(self, tell: Callable[[Done], None]) -> None:
         """Loads, measures, tells. Raises what the core and the models raise."""
         for number, seat in enumerate(self._task.seats):
-            gpulet = seat.gpulet
-            self._engine.add_gpulet(number, self._task.kind, gpulet.share_pct, list(gpulet.cores))
+            add_gpulet(self._engine, _added(number, seat.gpulet, self._task.kind))
         if any(seat.source.runner == "compiled" for seat in self._task.seats):
             open_torch()
         before_mb = used_memory_mb(self._task.kind)
@@ -173,6 +177,17 @@ class Bench:
     def _pair(self, batches: tuple[int, ...], runs: Sequence[Run]) -> PairDone:
         sides = measure_beside(runs, self._task.rule, self._clock)
         return PairDone(batches=batches, sides=tuple(sides))
+
+
+def _added(number: int, gpulet: PlacedGpulet, kind: PartitionKind) -> AddGpulet:
+    return AddGpulet(
+        step=0,
+        gpulet=number,
+        kind=kind,
+        share_pct=gpulet.share_pct,
+        cores=gpulet.cores,
+        units=gpulet.units,
+    )
 
 
 def main(argv: Sequence[str]) -> int:
