@@ -159,6 +159,8 @@ def _measure(args: argparse.Namespace, clock: Clock, console: Console) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    if target.info.left_out:
+        say(target.info.left_out)
     if wish.pairs != 0 and not splits(wish.shares_pct):
         shares = ", ".join(str(share) for share in wish.shares_pct)
         say(f"no pairs: of the shares {shares} % no two fit on the device at the same time")

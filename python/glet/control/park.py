@@ -1,7 +1,7 @@
 """From an observation to the problem that a planner is asked: devices, types, what is reserved."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -178,17 +178,18 @@ class Park:
         base = whole.profile
         factors, most, residuals = learnt[id(base)]
         units = 0 if device.kind == "profiled" else round(100.0 / device.granularity_pct)
-        key = (id(base), units, factors, most, residuals)
+        key = (id(base), units, device.bad_units, factors, most, residuals)
         if key not in self._made:
             if len(self._made) >= MOST_TYPES:
                 self._made.clear()
             corrected = corrected_profile(base, dict(factors), dict(most))
             self._made[key] = DeviceType(
                 profile=corrected if factors or most else base,
-                shares=unit_shares(units) if units else whole.shares,
+                shares=unit_shares(units, device.bad_units) if units else whole.shares,
                 interference=corrections.interference(base.type, whole.interference),
             )
-        return f"{base.type}/{units or 'any'}", key, self._made[key]
+        without = "".join(f"-{count}" for count in device.bad_units)
+        return f"{base.type}/{units or 'any'}{without}", key, self._made[key]
 
 
 def _learnt(base: DeviceProfile, batches: Mapping[str, int], corrections: Corrections) -> _Learnt:
@@ -203,9 +204,10 @@ def _learnt(base: DeviceProfile, batches: Mapping[str, int], corrections: Correc
     )
 
 
-def unit_shares(units: int) -> tuple[int, ...]:
-    """The least share in percent, ascending, that gives 1, 2, ... of so many units."""
-    return tuple(sorted({-(-100 * count // units) for count in range(1, units + 1)}))
+def unit_shares(units: int, bad: Collection[int] = ()) -> tuple[int, ...]:
+    """The least share in percent, ascending, that gives 1, 2, ... of so many units, none `bad`."""
+    counts = [count for count in range(1, units + 1) if count not in bad]
+    return tuple(sorted({-(-100 * count // units) for count in counts}))
 
 
 def _measured(kind: DeviceType, models: Iterable[str]) -> tuple[int, ...]:

@@ -94,6 +94,7 @@ class DeviceSeries:
             alive=alive,
             emulated=device.emulated,
             granularity_pct=device.granularity_pct,
+            bad_units=device.bad_units,
             memory_mb=device.memory_mb,
             gpulets=tuple(self._gpulet(gpulet, state) for gpulet in state.gpulets),
         )

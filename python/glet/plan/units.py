@@ -12,19 +12,32 @@ from glet.types.units import Units
 
 
 def units_of(share_pct: int, device: DeviceInfo) -> int:
-    """Units of a share, rounded down. Raises ConfigError for less than one.
+    """Units of a share, rounded down to what may be given. Raises ConfigError for less than one.
 
     It is a share of the units and not of the SMs, so shares that sum to 100 always fit: on 15
     units of 8 SMs out of 132, twice 50 percent is 7 and 7.
     """
-    count = share_pct * device.units // 100
+    asked = count = share_pct * device.units // 100
+    while count in device.bad_units:
+        count -= 1
+    if count < 1 <= asked:
+        raise ConfigError(
+            f"gpulet {share_pct} % of {device.name}: its {asked} units cannot be trusted "
+            f"(glet doctor), nor can fewer; {_least_good(device)}"
+        )
     if count < 1:
-        smallest_pct = -(-100 // device.units) if device.units else 100
         raise ConfigError(
             f"gpulet {share_pct} % of {device.name}: is less than one of its {device.units} units "
-            f"of {device.unit_sms} SMs; the smallest share that works is {smallest_pct} %"
+            f"of {device.unit_sms} SMs; {_least_good(device)}"
         )
     return count
+
+
+def _least_good(device: DeviceInfo) -> str:
+    good = [n for n in range(1, device.units + 1) if n not in device.bad_units]
+    if not good:
+        return "no share of it works: do not use partition green"
+    return f"the smallest share that works is {-(-100 * good[0] // device.units)} %"
 
 
 def sms_of(units: Units, device: DeviceInfo) -> int:
@@ -56,7 +69,7 @@ def place_units(
 
 def _size(share_pct: int, device: DeviceInfo) -> Units:
     count = units_of(share_pct, device)
-    return Units(0, count, share_pct == 100 and device.remainder_sms > 0)
+    return Units(0, count, count == device.units and device.remainder_sms > 0)
 
 
 def _keep(size: Units, place: Units | None) -> Units | None:

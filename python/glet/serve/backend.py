@@ -159,6 +159,8 @@ class Backend:
         self._poll.every(TICK_S, self._tick)
         self._poll.every(BEAT_S, self._status.beat)
         logger.info("listens at %s", self._channel.endpoint)
+        if self._device.left_out:
+            self._status.progress(self._device.left_out)
         while not self._poll.stopping:
             self._poll.run_once(TICK_S)
             self._settle()

@@ -10,6 +10,7 @@ from glet.serve.doctor_finding import Finding, Wish, found
 from glet.serve.doctor_gpu_torch import GEMM_TOLERANCES
 from glet.serve.doctor_gpu_work import ShareErrors, ShareFacts
 from glet.serve.doctor_program import ask_program
+from glet.serve.share_gate import ShareGate, write_gate
 
 LIMIT_S = 240.0
 # Float16 through a network of tens of layers, whose kernels differ from share to share.
@@ -26,9 +27,25 @@ def gpu_shares(wish: Wish) -> Finding:
     if reply.code != 0:
         raise DeviceError(f"work on parts of the GPU failed: {reply.last_line}")
     try:
-        return judge_gpu_shares(msgspec.json.decode(reply.last_line, type=ShareFacts))
+        facts = msgspec.json.decode(reply.last_line, type=ShareFacts)
     except msgspec.DecodeError as error:
         raise DeviceError(f"work on parts of the GPU gave no answer: {reply.last_line}") from error
+    keep(facts)
+    return judge_gpu_shares(facts)
+
+
+def keep(facts: ShareFacts) -> None:
+    """For whoever cuts this GPU from now on. Raises DeviceError when it cannot be written."""
+    gate = ShareGate(
+        device=facts.device,
+        driver=facts.driver,
+        unit_sms=facts.unit_sms,
+        bad_units=bad_units(facts),
+    )
+    try:
+        write_gate(gate)
+    except OSError as error:
+        raise DeviceError(f"what was found of shares of the GPU cannot be kept: {error}") from error
 
 
 def judge_gpu_shares(facts: ShareFacts) -> Finding:
@@ -54,7 +71,7 @@ def judge_gpu_shares(facts: ShareFacts) -> Finding:
             "failed",
             f"{worst(facts)}; shares of {counts} units cannot be trusted",
             facts,
-            "do not plan these shares on this GPU; try another torch and driver",
+            "glet does not give these shares from now on; try another torch and driver",
         )
     says = f"{units} disjoint units; two gpulets run side by side; numbers are right on every share"
     return found("ok", says, facts)

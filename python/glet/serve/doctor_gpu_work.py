@@ -85,6 +85,7 @@ class ShareFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     device: str
+    driver: str = ""
     unit_sms: int
     sm_ids: tuple[tuple[int, ...], ...]
     shares: tuple[ShareErrors, ...]
@@ -226,7 +227,8 @@ def load_kernel() -> Callable[..., None]:
 
 def main() -> None:
     """Prints the facts of the first GPU."""
-    grid = core.cuda_probe()["devices"][0]
+    probe = core.cuda_probe()
+    grid = probe["devices"][0]
     gpu = TorchGpu()
     with core.Engine() as engine:
         parts = Parts(gpu, engine, grid)
@@ -235,6 +237,7 @@ def main() -> None:
         alone_ms, together_ms = overlap_ms(parts, kernel) if grid["units"] > 1 else (0.0, 0.0)
         facts = ShareFacts(
             device=grid["name"],
+            driver=probe["driver"],
             unit_sms=grid["unit_sms"],
             sm_ids=seen,
             shares=share_errors(parts),

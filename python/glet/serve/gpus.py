@@ -19,6 +19,7 @@ from glet.errors import ConfigError, DeviceError
 from glet.native import core
 from glet.serve.child import python
 from glet.serve.doctor_program import ask_program
+from glet.serve.share_gate import bad_units
 from glet.serve.torch_path import find_torch
 from glet.types.device import DeviceInfo, PartitionKind
 
@@ -182,6 +183,7 @@ def gpu_device(kind: PartitionKind, config: BackendConfig) -> DeviceInfo:
         units=gpu.units,
         unit_sms=gpu.unit_sms,
         remainder_sms=gpu.remainder_sms,
+        bad_units=bad_units(gpu.name, probe.driver, gpu.unit_sms) if kind == "green" else (),
     )
 
 

@@ -3,7 +3,7 @@
 Everything that differs between kinds of devices while profiling is here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -98,7 +98,7 @@ class GpuTarget:
         self.info = info
 
     def shares(self, models: Sequence[str]) -> tuple[int, ...]:
-        return unit_shares(self.info.units)
+        return unit_shares(self.info.units, self.info.bad_units)
 
     def check(self, entries: Sequence[Entry], shares_pct: Sequence[int]) -> None:
         for share in shares_pct:
@@ -117,8 +117,10 @@ class GpuTarget:
         return gpu_source(entry)
 
 
-def unit_shares(units: int, most: int = 8) -> tuple[int, ...]:
+def unit_shares(units: int, bad: Collection[int] = (), most: int = 8) -> tuple[int, ...]:
     """At most so many shares, ascending: 1, 2, 3, 4, 6, 8, 12 ... units, and the whole device.
+
+    But none of `bad` counts of units.
 
     Small ones lie close together, because that is where latency bends. A share is the smallest
     percentage that gives so many units when rounded down.
@@ -128,7 +130,7 @@ def unit_shares(units: int, most: int = 8) -> tuple[int, ...]:
     while size < units:
         wanted |= {size, size + size // 2}
         size *= 2
-    ordered = sorted(count for count in wanted if 1 <= count <= units)
+    ordered = sorted(count for count in wanted if 1 <= count <= units and count not in bad)
     while len(ordered) > most:
         # The closest pair by ratio says the least; the ends stay.
         ratios = [ordered[i + 1] / ordered[i] for i in range(len(ordered) - 2)]

@@ -21,7 +21,8 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     devices take as long as a profile says and compute nothing.
 
     Of a GPU: `gpu` is how CUDA_VISIBLE_DEVICES names it, `product` its name, and its `sms` are
-    `units` sets of `unit_sms` neighbours, and `remainder_sms` that fill no unit.
+    `units` sets of `unit_sms` neighbours, and `remainder_sms` that fill no unit. Of `bad_units`,
+    counts of them, none is to be given: results were wrong there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     units: int = 0
     unit_sms: int = 0
     remainder_sms: int = 0
+    bad_units: tuple[int, ...] = ()
 
     @property
     def max_gpulets(self) -> int:
@@ -55,6 +57,17 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     def resizes(self) -> bool:
         """Whether a gpulet can change its share; else another one is made beside it."""
         return self.kind != "mps"
+
+    @property
+    def left_out(self) -> str:
+        """Which of its shares are not given, and why, in one line; '' for all are."""
+        if not self.bad_units:
+            return ""
+        counts = ", ".join(str(count) for count in self.bad_units)
+        return (
+            f"{self.name}: shares of {counts} of {self.units} units are left out, "
+            "glet doctor found wrong numbers there"
+        )
 
     @property
     def says(self) -> str:

@@ -73,7 +73,8 @@ class GpuletObservation(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceObservation(msgspec.Struct, frozen=True, kw_only=True):
     """A device as its backend says. Without `alive` all of it is as it was last heard.
 
-    It gives shares in steps of `granularity_pct`: whole cores, units of a GPU.
+    It gives shares in steps of `granularity_pct`: whole cores, units of a GPU; but none of
+    `bad_units`, counts of them.
     """
 
     device: int
@@ -83,6 +84,7 @@ class DeviceObservation(msgspec.Struct, frozen=True, kw_only=True):
     alive: bool
     emulated: bool = False
     granularity_pct: float = 1.0
+    bad_units: tuple[int, ...] = ()
     memory_mb: int = 0
     gpulets: tuple[GpuletObservation, ...] = ()
 
