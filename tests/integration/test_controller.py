@@ -24,10 +24,10 @@ from glet.serve.up import LocalCluster
 from glet.types.observation import Observation
 from glet.types.plan import GpuletPlan, ModelShare, Plan
 from glet.wire.channel import DealerChannel
+from glet.wire.counters import FrontendCounters
 from glet.wire.messages import (
     VERSION,
     ControllerToFrontend,
-    FrontendCounters,
     FrontendReport,
     Hello,
     NewPlan,

@@ -23,11 +23,11 @@ from glet.serve.hosted import (
 )
 from glet.types.model import Signature, TensorSpec
 from glet.types.plan import ModelShare
+from glet.wire.counters import ModelCounters
 from glet.wire.messages import (
     AddGpulet,
     Limits,
     LoadModel,
-    ModelCounters,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,

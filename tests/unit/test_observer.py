@@ -14,14 +14,13 @@ from glet.observe.rates import MovingMean, RecentPeak
 from glet.types.device import DeviceInfo
 from glet.types.observation import Outcomes
 from glet.types.plan import GpuletPlan
+from glet.wire.counters import FrontendCounters, ModelCounters
 from glet.wire.messages import (
     BackendState,
     ExecutorState,
-    FrontendCounters,
     FrontendReport,
     GpuletState,
     LoadedModel,
-    ModelCounters,
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from glet.types.observation import Outcomes
-from glet.wire.messages import FrontendCounters
+from glet.wire.counters import FrontendCounters
 
 NS_PER_MS = 1e6
 Buckets = tuple[tuple[int, int], ...]

@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from glet.types.observation import DeviceObservation, GpuletObservation, TenantObservation
-from glet.wire.messages import BackendState, GpuletState, LoadedModel, ModelCounters
+from glet.wire.counters import ModelCounters
+from glet.wire.messages import BackendState, GpuletState, LoadedModel
 
 MS_PER_S = 1000.0
 Key = tuple[int, int, int, int]

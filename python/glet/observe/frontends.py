@@ -4,7 +4,8 @@ from collections import deque
 
 from glet.observe.counters import added, fell, nothing, since
 from glet.observe.rates import MovingMean
-from glet.wire.messages import FrontendCounters, FrontendReport
+from glet.wire.counters import FrontendCounters
+from glet.wire.messages import FrontendReport
 
 # Two reports that follow each other closer than this are not a rate.
 SHORTEST_S = 1e-3

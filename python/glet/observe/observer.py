@@ -6,7 +6,8 @@ from glet.observe.frontends import FrontendSeries
 from glet.observe.rates import RecentPeak
 from glet.types.observation import DeviceObservation, ModelObservation, Observation
 from glet.types.plan import Plan
-from glet.wire.messages import FrontendCounters, FrontendReport
+from glet.wire.counters import FrontendCounters
+from glet.wire.messages import FrontendReport
 
 SPAN_S = 1.0
 SILENT_AFTER_S = 2.0

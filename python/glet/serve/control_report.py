@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from glet.types.model import ModelSpec
-from glet.wire.messages import BackendState, FrontendCounters
+from glet.wire.counters import FrontendCounters
+from glet.wire.messages import BackendState
 
 COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "invalid",
            "outstanding")  # fmt: skip

@@ -21,13 +21,13 @@ from glet.serve.child import end_with_parent
 from glet.serve.poll_loop import PollLoop
 from glet.serve.step_worker import StepWorker
 from glet.wire.channel import DealerChannel
+from glet.wire.counters import ModelCounters
 from glet.wire.messages import (
     VERSION,
     BackendToExecutor,
     ExecutorBeat,
     ExecutorReady,
     Hello,
-    ModelCounters,
     Step,
 )
 from glet.wire.zmq_path import libzmq_path

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from glet.serve.child import Child
 from glet.serve.executor_env import ExecutorEnv
 from glet.serve.hosted import HostedGpulet
+from glet.wire.counters import ModelCounters
 from glet.wire.heartbeat import Backoff
-from glet.wire.messages import ExecutorPhase, ExecutorState, ModelCounters, Step
+from glet.wire.messages import ExecutorPhase, ExecutorState, Step
 
 
 @dataclass

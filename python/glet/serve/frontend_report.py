@@ -7,7 +7,8 @@ import msgspec
 
 from glet.serve.route_table import Routing
 from glet.types.model import ModelSpec, TensorSpec
-from glet.wire.messages import BackendState, GpuletState, LoadedModel, ModelCounters
+from glet.wire.counters import ModelCounters
+from glet.wire.messages import BackendState, GpuletState, LoadedModel
 
 STATES = ("serving", "loading", "compiling", "draining", "known", "failed")
 """Of a model; an app is in the last of these that one of its models is in."""

@@ -9,6 +9,7 @@ from glet.plan.layout import PlacedGpulet
 from glet.types.model import ModelMemory
 from glet.types.plan import ModelShare
 from glet.types.units import Units
+from glet.wire.counters import ModelCounters
 from glet.wire.messages import (
     AddGpulet,
     GpuletPhase,
@@ -16,7 +17,6 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
-    ModelCounters,
     ModelFit,
     ModelSource,
     RemoveGpulet,
