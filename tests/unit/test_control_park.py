@@ -38,6 +38,7 @@ def target(model: str, slo_ms: float = 100.0) -> Target:
 def test_shares_are_those_that_the_device_gives_and_the_profile_knows() -> None:
     assert unit_shares(2) == (50, 100)
     assert unit_shares(7) == (15, 29, 43, 58, 72, 86, 100)
+    assert unit_shares(7, (2, 7)) == (15, 43, 58, 72, 86)
     for units in (1, 3, 6, 16, 66):
         # The units that a share of p % gives, rounded down, are as many as asked for.
         assert [p * units // 100 for p in unit_shares(units)] == list(range(1, units + 1))

@@ -568,3 +568,7 @@ def test_at_most_eight_shares_from_one_unit_to_the_whole_gpu(units: int) -> None
     assert len(shares) <= 8
     assert (shares[0] * units // 100, shares[-1]) == (1, 100)
     assert list(shares) == sorted(set(shares))
+
+
+def test_shares_of_a_gpu_without_those_that_cannot_be_trusted() -> None:
+    assert [share * 15 // 100 for share in unit_shares(15, (1, 8))] == [2, 3, 4, 6, 12, 15]

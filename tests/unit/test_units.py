@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +51,27 @@ def test_the_whole_device_has_the_remainder_too() -> None:
     assert (placed.units, placed.given_pct) == (Units(0, 15, True), 100.0)
     (exact,) = arrange((), [gpulet(100, "a")], gpu(16, 8, 0), 0)
     assert exact.units == Units(0, 16)
+
+
+def test_counts_of_units_that_cannot_be_trusted_are_not_given() -> None:
+    careful = msgspec.structs.replace(GPU, bad_units=(1, 2, 7, 15))
+    placed = arrange((), [gpulet(50, "a"), gpulet(20, "b")], careful, 0)
+    assert [p.units for p in placed] == [Units(0, 6), Units(6, 3)]
+    # Without all units there is no claim to the rest.
+    (whole,) = arrange((), [gpulet(100, "a")], careful, 0)
+    assert (whole.units, whole.given_pct) == (Units(0, 14), 100.0 * 112 / 132)
+    (small,) = arrange((), [gpulet(14, "a")], careful, 0)
+    assert small.error == (
+        "gpulet 14 % of gpu0: its 2 units cannot be trusted (glet doctor), nor can fewer; "
+        "the smallest share that works is 20 %"
+    )
+    (lost,) = arrange((), [gpulet(60, "a")], msgspec.structs.replace(gpu(2), bad_units=(1, 2)), 0)
+    assert lost.error.endswith("no share of it works: do not use partition green")
+    assert careful.left_out == (
+        "gpu0: shares of 1, 2, 7, 15 of 15 units are left out, "
+        "glet doctor found wrong numbers there"
+    )
+    assert GPU.left_out == ""
 
 
 def test_less_than_a_unit_says_what_would_be_valid() -> None:
