@@ -533,6 +533,26 @@ def test_what_a_model_draws(tmp_path: Path) -> None:
     assert opened(tmp_path / "p").demands() == store.demands()
 
 
+def test_what_a_device_counts_stands_and_an_estimate_fills_a_gap(tmp_path: Path) -> None:
+    store = opened(tmp_path / "p")
+    part, whole = Tenant("a", 8, 50), Tenant("a", 8, 100)
+    probed = (part, Tenant(PROBE, 1, 50))
+    probe = Compared(alone=with_median(4.0), beside=with_median(5.0))
+    guess = msgspec.structs.replace(POINT, dram=0.6)
+    store.put(whole, guess)
+    store.put(part, msgspec.structs.replace(guess, dram=0.3))
+    assert [use.dram for use in store.demands()] == [0.6]
+    assert not store.has(probed)
+    store.put_demand(part, probe)
+    assert store.demands()[0].dram == pytest.approx(0.2)
+    assert store.has(probed)
+    store.put(whole, guess)
+    assert store.demands()[0].dram == pytest.approx(0.2)
+    store.put(whole, msgspec.structs.replace(guess, dram=0.25, counted=True))
+    store.put_demand(part, probe)
+    assert store.demands()[0].dram == 0.25
+
+
 def test_a_wish_that_cannot_be(entries: dict[str, Entry]) -> None:
     for change, message in (
         ({"batches": {"a": (1, 9)}}, r"batch 9 of model 'a' is not in 1..8"),

@@ -112,6 +112,8 @@ class ProfileStore:
         self._memory_mb: dict[str, float] = {}
         self._pairs: dict[Pairing, MeasuredPair] = {}
         self._demands: dict[tuple[str, int], MeasuredDemand] = {}
+        self._counted: set[tuple[str, int]] = set()
+        self._estimated: set[tuple[str, int]] = set()
         self._earlier: tuple[RunRecord, ...] = ()
         _make(folder)
         _finish_save(folder)
@@ -124,7 +126,8 @@ class ProfileStore:
         if len(point) == 1:
             return first in self._latencies
         if point[1].model == PROBE:
-            return (first.model, first.batch) in self._demands
+            key = (first.model, first.batch)
+            return key in self._demands and key not in self._estimated
         return point in self._pairs
 
     def latencies(self) -> list[tuple[MeasuredLatency, Spread | None]]:
@@ -159,6 +162,7 @@ class ProfileStore:
             outliers=measured.outliers,
             steady=int(measured.steady),
         )
+        self._take_dram(at, done)
         # A model needs what its largest batch on its largest share needs.
         self._memory_mb[at.model] = max(self._memory_mb.get(at.model, 0.0), done.memory_mb)
         self.run = msgspec.structs.replace(
@@ -190,17 +194,35 @@ class ProfileStore:
             unsteady_pairs=self.run.unsteady_pairs + (not done.steady),
         )
 
+    def _take_dram(self, at: Tenant, done: PointDone) -> None:
+        """What a device says of a batch on its largest share; an estimate only fills a gap."""
+        shares = {point.share_pct for point in self._latencies.values() if point.model == at.model}
+        key = (at.model, at.batch)
+        if done.dram is None or at.share_pct < max(shares):
+            return
+        if done.counted:
+            self._counted.add(key)
+        elif key in self._demands and key not in self._estimated:
+            return
+        else:
+            self._estimated.add(key)
+        self._demands[key] = MeasuredDemand(model=at.model, batch=at.batch, l2=0.0, dram=done.dram)
+
     def put_demand(self, at: Tenant, probe: Compared) -> None:
         """What a model draws: the part of the probe's bandwidth that is gone beside it.
 
         On the whole device the same bytes are moved in less time (see draws_of()), so what was
-        drawn on a share counts for more there. Nothing when the model was not measured alone.
+        drawn on a share counts for more there. Nothing when the model was not measured alone, or
+        the device counted itself.
         """
+        if (at.model, at.batch) in self._counted:
+            return
         shares = {point.share_pct for point in self._latencies.values() if point.model == at.model}
         whole = self._latencies.get(at._replace(share_pct=max(shares, default=0)))
         part = self._latencies.get(at)
         if whole is None or part is None:
             return
+        self._estimated.discard((at.model, at.batch))
         lost = max(0.0, 1.0 - probe.alone.p50_ms / probe.beside.p50_ms)
         dram = min(1.0, lost * part.p50_ms / whole.p50_ms)
         self._demands[(at.model, at.batch)] = MeasuredDemand(

@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from glet.clock import Clock, SystemClock
-from glet.errors import ConfigError, GletError, ModelError
+from glet.errors import ConfigError, DeviceError, GletError, ModelError
 from glet.native import core
 from glet.plan.layout import PlacedGpulet
 from glet.serve.child import Child, describe_exit, end_with_parent, python
+from glet.serve.dram_demand import DramCounter, estimated, peak_bytes_per_s
 from glet.serve.engine_partition import add_gpulet
+from glet.serve.gpus import VISIBLE
 from glet.serve.memory_used import used_memory_mb
 from glet.serve.model_loader import ModelLoader, model_plan, open_torch
 from glet.serve.profiler_beside import Compared, measure_beside
@@ -53,13 +55,19 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PointDone(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="point"):
-    """A batch size was measured. Memory: what the model added to the process up to now."""
+    """A batch size was measured. Memory: what the model added to the process up to now.
+
+    `dram` is the part of the device's memory bandwidth that it drew, None where nobody can tell;
+    `counted` by the device itself, else estimated.
+    """
 
     batch: int
     measured: Measured
     memory_mb: float
     weights_mb: float
     process_mb: float
+    dram: float | None = None
+    counted: bool = False
 
 
 class PairDone(msgspec.Struct, frozen=True, kw_only=True, tag_field="line", tag="pair"):
@@ -166,13 +174,28 @@ class Bench:
         measured = measure_point(run, self._task.rule, self._clock)
         weights_mb = self._models.weights_bytes(self._task.seats[0].source) / 1e6
         added_mb = used_memory_mb(self._task.kind) - before_mb
+        dram, counted = self._drawn(run, measured.p50_ms)
         return PointDone(
             batch=batch,
             measured=measured,
             memory_mb=max(added_mb, weights_mb, 0.0),
             weights_mb=weights_mb,
             process_mb=before_mb,
+            dram=dram,
+            counted=counted,
         )
+
+    def _drawn(self, run: Run, latency_ms: float) -> tuple[float | None, bool]:
+        """By the device's counters where it has them, else by what a batch has to move."""
+        if self._task.kind != "green":
+            return None, False
+        try:
+            with DramCounter(self._task.variables.get(VISIBLE, "0")) as counter:
+                return counter.drawn(lambda: run(1), self._clock), True
+        except DeviceError:
+            memory = self._models.memory(0, MODEL, self._task.seats[0].source)
+            moved_bytes = (memory.weights_mb + memory.graphs_mb) * 1e6
+            return estimated(moved_bytes, latency_ms, peak_bytes_per_s()), False
 
     def _pair(self, batches: tuple[int, ...], runs: Sequence[Run]) -> PairDone:
         sides = measure_beside(runs, self._task.rule, self._clock)
