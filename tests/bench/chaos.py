@@ -169,10 +169,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="say each fault as it happens")
     args = parser.parse_args()
-    before = left_over()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        # Whatever it makes lies there, so that others on this machine are not taken for it.
+        tempfile.tempdir = folder
+        before = left_over()
         found = run(args, Path(folder))
-    after = left_over()
+        after = left_over()
+        tempfile.tempdir = None
     left = {kind: sorted(after[kind] - before[kind]) for kind in after}
     back_s = np.array([fault["back_s"] for fault in found["faults"]])
     emit(

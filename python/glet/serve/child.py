@@ -51,6 +51,14 @@ class Child:
         """None while it runs; negative: the signal that ended it."""
         return self._process.poll()
 
+    def is_stopped(self) -> bool:
+        """Whether it is stopped by a signal, so that nothing of it runs."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
+                return file.read().rpartition(")")[2].split()[:1] == ["T"]
+        except OSError:
+            return False
+
     def signal(self, number: signal.Signals) -> None:
         """Harmless once it ended."""
         self._process.send_signal(number)

@@ -280,7 +280,10 @@ class ExecutorFleet:
             return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
         if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
             return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
-        liveness = self._alive if process.pending is None else self._patient
+        # A load may keep a process from beating; one that is stopped will not go on by itself.
+        is_stopped = process.child is not None and process.child.is_stopped()
+        at_work = process.pending is not None and not is_stopped
+        liveness = self._patient if at_work else self._alive
         if not liveness.alive(process.number, now_s):
             return "gave no sign of life"
         hanging = hung(process.hosted, process.counters, self._options.hang_s * 1000.0)
