@@ -15,30 +15,6 @@ LEAST_FACTOR = 1e-6
 MOST_RPS = 1e9
 
 
-def peak_factor(planner: Planner, problem: Problem, probes: Iterable[float] = ()) -> float:
-    """The peak: 0 when nothing fits at any rate, infinite without tasks.
-
-    Doubles or halves from where it fits, then bisects down to 0.5 %. The largest of `probes`
-    that fits is where it begins: a planner that contains others is never below their peaks. The
-    answer is a factor at which the planner did place everything. What serves now (`current`) does
-    not matter to what would fit.
-    """
-    if not problem.tasks:
-        return math.inf
-    problem = msgspec.structs.replace(problem, current=None)
-    limit = math.nextafter(MOST_RPS / max(task.rate_rps for task in problem.tasks), 0.0)
-
-    def fits(factor: float) -> bool:
-        scaled = scale(problem, factor)
-        return assess(scaled, planner.plan(scaled)).feasible
-
-    low, high = _bracket(fits, [probe for probe in probes if 0.0 < probe < limit], limit)
-    while low > 0.0 and high > low * PRECISION:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
 def scale(problem: Problem, factor: float) -> Problem:
     """The same problem with all rates `factor` times as high."""
     tasks = tuple(
@@ -46,6 +22,35 @@ def scale(problem: Problem, factor: float) -> Problem:
         for task in problem.tasks
     )
     return msgspec.structs.replace(problem, tasks=tasks)
+
+
+def peak_factor(
+    planner: Planner,
+    problem: Problem,
+    probes: Iterable[float] = (),
+    scaled: Callable[[Problem, float], Problem] = scale,
+) -> float:
+    """The peak: 0 when nothing fits at any rate, infinite without tasks.
+
+    Doubles or halves from where it fits, then bisects down to 0.5 %. The largest of `probes`
+    that fits is where it begins: a planner that contains others is never below their peaks. The
+    answer is a factor at which the planner did place everything. What serves now (`current`) does
+    not matter to what would fit. `scaled` says what is planned for at a factor.
+    """
+    if not problem.tasks:
+        return math.inf
+    problem = msgspec.structs.replace(problem, current=None)
+    limit = math.nextafter(MOST_RPS / max(task.rate_rps for task in problem.tasks), 0.0)
+
+    def fits(factor: float) -> bool:
+        asked = scaled(problem, factor)
+        return assess(asked, planner.plan(asked)).feasible
+
+    low, high = _bracket(fits, [probe for probe in probes if 0.0 < probe < limit], limit)
+    while low > 0.0 and high > low * PRECISION:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _bracket(

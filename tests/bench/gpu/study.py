@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from glet.config.load import nearest
 from glet.errors import ConfigError
 from glet.plan.make import make_planner
 from glet.plan.peak import peak_factor, scale
 from glet.plan.problem import Device, DeviceType, MemoryRules, Problem, Rules, Task
+from glet.policy.headroom import padded_rps
 from glet.profiles.device_profile import DeviceProfile, ModelProfile
 from glet.profiles.files import ProfileData, device_profile, read_data
 from glet.profiles.interference import Interference, NoInterference
@@ -41,6 +44,8 @@ MIXES: dict[str, dict[str, float]] = {
 PUBLISHED = ("scen1", "scen2", "scen3", "scen4", "scen5", "game", "traffic")
 MANY = "many"
 SCENARIOS = (*MIXES, *PUBLISHED, MANY)
+# Of Poisson arrivals within the objective, as the control loop has it by default.
+QUANTILE = 0.99
 INTERFERENCES = ("none", "published", "folder")
 
 
@@ -232,6 +237,28 @@ def glet(study: Study, tasks: Sequence[Task], ratio: float) -> System:
     return _planned("glet", study, tasks, ratio, study.shares, others)
 
 
+def glet_headroom(study: Study, tasks: Sequence[Task], ratio: float) -> System:
+    """glet planned for the rates with head room for Poisson arrivals, as the control loop plans."""
+    planner = make_planner("glet")
+    problem = problem_of(study, tasks, study.shares, ratio)
+    factor = peak_factor(planner, problem, scaled=_with_headroom)
+    if factor <= 0.0 or not math.isfinite(factor):
+        return System("glet-headroom", Plan(), 0.0)
+    return System("glet-headroom", planner.plan(_with_headroom(problem, factor)), factor)
+
+
+def _with_headroom(problem: Problem, factor: float) -> Problem:
+    tasks = tuple(
+        Task(
+            model=task.model,
+            rate_rps=padded_rps(task.rate_rps * factor, task.slo_ms / 1000.0, QUANTILE),
+            slo_ms=task.slo_ms,
+        )
+        for task in problem.tasks
+    )
+    return msgspec.structs.replace(problem, tasks=tasks)
+
+
 def streams(study: Study, tasks: Sequence[Task], ratio: float) -> System:
     """Every model a gpulet of the whole device, all of them at once: an inference server without
     partitions, a stream per model."""
@@ -271,6 +298,7 @@ SYSTEMS: dict[str, Callable[[Study, Sequence[Task], float], System]] = {
     "streams-priority": streams,
     "elastic": elastic,
     "glet": glet,
+    "glet-headroom": glet_headroom,
 }
 TEMPORAL = ("timeshare", "edf", "edf-nowait")
 
