@@ -25,7 +25,7 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
     `changing`, the last target is not reached yet.
 
     `arrivals` are requests per whole interval of the observation, the newest last, refused ones
-    included. `recent_rps`, `mean_ms` (of answers; None without any), `violated` and `dropped` (parts
+    included. `recent_rps`, `mean_ms` (of answers; None without any), `violated`, `dropped` (parts
     of the requests, 0..1: late or refused, and refused) and `busy` (of the replicas' time, 0..1)
     are over the look-back. `outstanding` requests wait or run now. `accept` is the part of the
     requests that is let in.
