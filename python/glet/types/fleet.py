@@ -30,10 +30,10 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
     are over the look-back. `outstanding` requests wait or run now. `accept` is the part of the
     requests that is let in.
 
-    `processing_ms` is the time of one request on one replica as measured, or as configured where
-    nothing was. `rate_limit_rps` is what one replica lets through, 0 for no limit. For a model
-    that batches, `batches` says what its units together can do; processing time and the number of
-    replicas as parallel servers mean nothing then.
+    `processing_ms` is the time of one request on one replica as measured, 0 where nothing was;
+    `nominal_ms` is what its owner says. `rate_limit_rps` is what one replica lets through, 0 for no
+    limit. For a model that batches, `batches` says what its units together can do; processing time
+    and the number of replicas as parallel servers mean nothing then.
     """
 
     model: str
@@ -56,6 +56,7 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
     outstanding: int = 0
     accept: float = 1.0
     processing_ms: float = 0.0
+    nominal_ms: float = 0.0
     rate_limit_rps: float = 0.0
     batches: tuple[BatchLatency, ...] = ()
 
