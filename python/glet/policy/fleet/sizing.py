@@ -1,0 +1,70 @@
+"""Autoscaler `sizing`: as many replicas as the rate needs."""
+
+import math
+
+import msgspec
+
+from glet.errors import ArgumentError
+from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.latency import batch_rate_rps
+from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
+
+
+class SizingSettings(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="policy",
+    tag="sizing",
+):
+    """Replicas are planned `utilisation` busy, and at most `step` come or go at a time."""
+
+    interval_s: float = 30.0
+    utilisation: float = 0.9
+    step: int = 2
+
+
+class Sizing:
+    """ceil(rate / (utilisation * capacity of one replica)).
+
+    The capacity is 1 / processing time, or what the replica lets through if that is less; for a
+    model that batches, the smallest number of replicas whose batches answer the rate in time.
+    """
+
+    name = "sizing"
+
+    def __init__(self, settings: SizingSettings) -> None:
+        self._settings = settings
+        self._grants = Grants()
+        self.interval_s = settings.interval_s
+
+    def targets(self, observation: FleetObservation) -> FleetTargets:
+        step = self._settings.step
+        wishes = {
+            job.model: min(max(self._needed(job), job.target - step), job.target + step)
+            for job in observation.jobs
+        }
+        return self._grants.granted(observation, wishes, 1, "as the rate needs")
+
+    def _needed(self, job: FleetJob) -> int:
+        rate_rps = job.recent_rps / self._settings.utilisation
+        if job.batches:
+            able = sorted({point.replicas for point in job.batches})
+            fit = (n for n in able if batch_rate_rps(job.batches, n, job.slo_ms) >= rate_rps)
+            return max(job.min_replicas, next(fit, able[-1]))
+        capacity_rps = 1000.0 / processing_ms(job, measured=True)
+        if job.rate_limit_rps > 0.0:
+            capacity_rps = min(capacity_rps, job.rate_limit_rps)
+        # What divides exactly must not be rounded up.
+        return max(job.min_replicas, math.ceil(rate_rps / capacity_rps - 1e-9))
+
+
+def processing_ms(job: FleetJob, *, measured: bool) -> float:
+    """Of one request: as measured, or else as its owner says; without `measured` the other way
+    round. Raises ArgumentError when neither is known."""
+    order = (job.processing_ms, job.nominal_ms)
+    for found in order if measured else reversed(order):
+        if found > 0.0:
+            return found
+    raise ArgumentError(f"{job.model!r}: processing time is not known")

@@ -1,0 +1,84 @@
+"""What a forecaster is, and how wrong it may be."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glet.errors import ArgumentError
+
+Floats = NDArray[np.float64]
+
+# Errors are kept at these quantiles.
+KEPT = np.linspace(0.01, 0.99, 99)
+# Standard deviations of a Poisson count that an untrained forecast is wrong by.
+UNTRAINED = 2.0
+
+
+class Forecaster(Protocol):
+    """Requests per interval of one model: what was seen -> what comes. Pure and deterministic."""
+
+    @property
+    def name(self) -> str: ...
+
+    def forecast(
+        self, seen: Sequence[float], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Counts of the next `steps` intervals, shape (len(quantiles), steps), never below 0.
+
+        `seen` are the last counts, the newest last, any number of them. `at` is the number within
+        its day of the interval that comes next. Quantiles lie in 0..1 and do not cross.
+        """
+
+
+class Spread:
+    """How far counts were from what was forecast, in roots of the forecast: by step."""
+
+    def __init__(self, quantiles: Floats | None = None) -> None:
+        """`quantiles` of shape (len(KEPT), steps) as errors_of() makes them."""
+        if quantiles is None:
+            normal = NormalDist()
+            line = np.array([UNTRAINED * normal.inv_cdf(float(q)) for q in KEPT])
+            quantiles = line[:, None]
+        self._quantiles = quantiles
+
+    def around(self, middle: Floats, quantiles: Sequence[float]) -> Floats:
+        """`middle` of shape (steps,) -> shape (len(quantiles), steps)."""
+        for quantile in quantiles:
+            if not 0.0 <= quantile <= 1.0:
+                raise ArgumentError(f"quantile {quantile:g}; 0..1 is valid")
+        # The last step stands for those beyond.
+        steps = np.minimum(np.arange(len(middle)), self._quantiles.shape[1] - 1)
+        ways = np.array([np.interp(quantiles, KEPT, self._quantiles[:, step]) for step in steps]).T
+        root = np.sqrt(np.maximum(middle, 1.0))
+        return np.asarray(
+            np.maximum(0.0, middle + ways.reshape(len(quantiles), len(middle)) * root)
+        )
+
+
+def errors_of(forecast: Floats, came: Floats) -> Floats:
+    """Quantiles of the errors of held-out forecasts, shape (cases, steps) -> (len(KEPT), steps)."""
+    apart = (came - forecast) / np.sqrt(np.maximum(forecast, 1.0))
+    return np.asarray(np.quantile(apart, KEPT, axis=0))
+
+
+def windows(day: Floats, before: int, steps: int) -> tuple[Floats, Floats]:
+    """All places of a day: `before` counts and the `steps` after them, a row each."""
+    rows = np.lib.stride_tricks.sliding_window_view(day, before + steps)
+    return rows[:, :before], rows[:, before:]
+
+
+def checked_days(days: Floats) -> Floats:
+    """Days of counts, shape (days, intervals). Raises ArgumentError for anything else."""
+    found = np.asarray(days, dtype=np.float64)
+    if found.ndim != 2:
+        raise ArgumentError(f"history of shape {found.shape}; (days, intervals) is valid")
+    wrong = np.argwhere(~(np.isfinite(found) & (found >= 0.0)))
+    if len(wrong):
+        day, interval = wrong[0]
+        raise ArgumentError(
+            f"history: day {day}, interval {interval} is {found[day, interval]}; 0 or more is valid"
+        )
+    return found
