@@ -25,7 +25,8 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
     `changing`, the last target is not reached yet.
 
     `arrivals` are requests per whole interval of the observation, the newest last, refused ones
-    included. `recent_rps`, `mean_ms` (of answers; None without any), `violated`, `dropped` (parts
+    included, and `so_far` those since the last whole interval, None where nobody counts them.
+    `recent_rps`, `mean_ms` (of answers; None without any), `violated`, `dropped` (parts
     of the requests, 0..1: late or refused, and refused) and `busy` (of the replicas' time, 0..1)
     are over the look-back. `outstanding` requests wait or run now. `accept` is the part of the
     requests that is let in.
@@ -48,6 +49,7 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
     target: int = 1
     changing: bool = False
     arrivals: tuple[float, ...] = ()
+    so_far: float | None = None
     recent_rps: float = 0.0
     mean_ms: float | None = None
     violated: float = 0.0
@@ -64,8 +66,9 @@ class FleetJob(msgspec.Struct, frozen=True, kw_only=True):
 class FleetObservation(msgspec.Struct, frozen=True, kw_only=True):
     """All models that share `quota` units at `now_s`, in a fixed order.
 
-    `arrivals` of the jobs are per `interval_s`; means are over `lookback_s`. A replica that is
-    asked for now helps after `start_s`, where every unit is in use.
+    `arrivals` of the jobs are per `interval_s`, counted from time 0; means are over `lookback_s`.
+    A replica that is asked for now helps after `start_s` where every unit is in use, and after
+    `start_free_s` where one is free.
     """
 
     now_s: float
@@ -73,6 +76,7 @@ class FleetObservation(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: float = 60.0
     lookback_s: float = 30.0
     start_s: float = 65.0
+    start_free_s: float = 35.0
     jobs: tuple[FleetJob, ...] = ()
 
     @property

@@ -1,0 +1,64 @@
+"""Autoscaler `mark`: each model sized for the highest rate that is forecast."""
+
+import math
+
+import msgspec
+
+from glet.policy.fleet.additive import Additive, AdditiveSettings
+from glet.policy.fleet.expected import Expected, ForecastSettings, Schedule
+from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.sizing import processing_ms
+from glet.types.fleet import FleetObservation, FleetTargets
+
+
+class MarkSettings(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="policy",
+    tag="mark",
+):
+    """Sized at `first_s` and every `long_s`; between, one replica more after `up_s` above the
+    objective. A wish that does not fit is tried `trials` times."""
+
+    interval_s: float = 10.0
+    first_s: float = 60.0
+    long_s: float = 300.0
+    up_s: float = 30.0
+    trials: int = 5
+    forecast: ForecastSettings = ForecastSettings()
+
+
+class Mark:
+    """ceil(max rate * processing time / SLO), first come first served.
+
+    MArk (Zhang et al., ATC 2019), Cocktail and Barista as the Faro paper (EuroSys 2025, section 6)
+    compares with them: a replica takes as many requests per second as it answers within the SLO.
+    """
+
+    name = "mark"
+
+    def __init__(self, settings: MarkSettings, expected: Expected) -> None:
+        self._settings, self._expected = settings, expected
+        self._long = Schedule(settings.first_s, settings.long_s)
+        self._short = Additive(AdditiveSettings(interval_s=settings.interval_s, up_s=settings.up_s))
+        self._grants = Grants()
+        self.interval_s = settings.interval_s
+
+    def targets(self, observation: FleetObservation) -> FleetTargets:
+        settings = self._settings
+        if not self._long.due(observation.now_s):
+            return self._grants.granted(
+                observation, self._short.wishes(observation), 1, "above the objective"
+            )
+        self._short.clear()
+        forecast = settings.forecast
+        rates = self._expected.rates_rps(observation, forecast.steps, (forecast.quantile,))
+        wishes = {
+            job.model: max(
+                1, math.ceil(float(rate) * processing_ms(job, measured=False) / job.slo_ms)
+            )
+            for job, rate in zip(observation.jobs, rates.max(axis=(1, 2)), strict=True)
+        }
+        return self._grants.granted(observation, wishes, settings.trials, "as forecast")
