@@ -4,6 +4,7 @@ import msgspec
 
 from glet.policy.fleet.counters import Counters
 from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.numbers import Count, Positive
 from glet.types.fleet import FleetObservation, FleetTargets
 
 
@@ -17,9 +18,9 @@ class AdditiveSettings(
 ):
     """One replica more after `up_s` above the objective; never fewer."""
 
-    interval_s: float = 10.0
-    up_s: float = 30.0
-    trials: int = 1
+    interval_s: Positive = 10.0
+    up_s: Positive = 30.0
+    trials: Count = 1
 
 
 class AiadSettings(
@@ -32,10 +33,10 @@ class AiadSettings(
 ):
     """One replica more after `up_s` above the objective, one less after `down_s` not above it."""
 
-    interval_s: float = 10.0
-    up_s: float = 30.0
-    down_s: float = 600.0
-    trials: int = 1
+    interval_s: Positive = 10.0
+    up_s: Positive = 30.0
+    down_s: Positive = 600.0
+    trials: Count = 1
 
 
 class Additive:

@@ -10,6 +10,7 @@ import msgspec
 
 from glet.errors import ConfigError
 from glet.policy.fleet.guard import problem
+from glet.policy.fleet.numbers import Count, NotNegative, Positive
 from glet.types.fleet import Autoscaler, FleetObservation, FleetTargets
 
 Rule = Literal["priority", "newest_loses", "fair_share"]
@@ -42,9 +43,9 @@ class ArbiterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     rule: Rule = "priority"
     refuse_overlap: bool = True
-    turns: int = 4
-    turns_s: float = 300.0
-    hold_s: float = 300.0
+    turns: Count = 4
+    turns_s: Positive = 300.0
+    hold_s: NotNegative = 300.0
 
 
 class Arbiter:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from glet.policy.fleet.knapsack import Floats
+from glet.policy.fleet.numbers import Count, Part
 from glet.policy.forecast.forecaster import Forecaster
 from glet.policy.forecast.make import make_forecaster
 from glet.types.fleet import FleetJob, FleetObservation
@@ -21,8 +22,8 @@ class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """`method` is one of policy/forecast/make.py, for the next `steps` intervals."""
 
     method: str = "ar"
-    quantile: float = 0.5
-    steps: int = 7
+    quantile: Part = 0.5
+    steps: Count = 7
 
 
 class Expected:

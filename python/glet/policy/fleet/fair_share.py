@@ -2,6 +2,7 @@
 
 import msgspec
 
+from glet.policy.fleet.numbers import Positive
 from glet.types.fleet import FleetObservation, FleetTargets
 
 
@@ -15,7 +16,7 @@ class FairShareSettings(
 ):
     """The quota is divided anew every `interval_s`."""
 
-    interval_s: float = 10.0
+    interval_s: Positive = 10.0
 
 
 class FairShare:

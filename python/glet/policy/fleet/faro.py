@@ -10,6 +10,7 @@ from glet.policy.fleet.expected import Expected, ForecastSettings, Schedule
 from glet.policy.fleet.grants import Grants
 from glet.policy.fleet.grouped import solve_grouped
 from glet.policy.fleet.knapsack import Floats
+from glet.policy.fleet.numbers import Count, Part, Positive
 from glet.policy.fleet.sizing import processing_ms
 from glet.policy.fleet.solve import Solution, SolverSettings
 from glet.policy.fleet.table import Demand
@@ -33,14 +34,14 @@ class FaroSettings(
     once.
     """
 
-    interval_s: float = 10.0
-    first_s: float = 60.0
-    long_s: float = 300.0
+    interval_s: Positive = 10.0
+    first_s: Positive = 60.0
+    long_s: Positive = 300.0
     reactive: bool = True
-    up_s: float = 30.0
-    trials: int = 5
+    up_s: Positive = 30.0
+    trials: Count = 5
     adaptive_quantile: bool = True
-    most_quantile: float = 0.9
+    most_quantile: Part = 0.9
     slack: int = 0
     cold_start: Literal["published", "none"] = "published"
     forecast: ForecastSettings = ForecastSettings()

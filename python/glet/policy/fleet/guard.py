@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from glet.errors import ConfigError
+from glet.policy.fleet.numbers import Count, NotNegative
 from glet.types.fleet import Autoscaler, FleetJob, FleetObservation, FleetTargets
 
 
@@ -17,10 +18,10 @@ class GuardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     bounds: dict[str, tuple[int, int]] = {}
-    cooldown_s: float = 0.0
-    down_cooldown_s: float = 0.0
-    debounce: int = 1
-    least_change: int = 1
+    cooldown_s: NotNegative = 0.0
+    down_cooldown_s: NotNegative = 0.0
+    debounce: Count = 1
+    least_change: Count = 1
 
     def __post_init__(self) -> None:
         for model, (least, most) in self.bounds.items():

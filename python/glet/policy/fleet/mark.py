@@ -7,6 +7,7 @@ import msgspec
 from glet.policy.fleet.additive import Additive, AdditiveSettings
 from glet.policy.fleet.expected import Expected, ForecastSettings, Schedule
 from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.numbers import Count, Positive
 from glet.policy.fleet.sizing import processing_ms
 from glet.types.fleet import FleetObservation, FleetTargets
 
@@ -22,11 +23,11 @@ class MarkSettings(
     """Sized at `first_s` and every `long_s`; between, one replica more after `up_s` above the
     objective. A wish that does not fit is tried `trials` times."""
 
-    interval_s: float = 10.0
-    first_s: float = 60.0
-    long_s: float = 300.0
-    up_s: float = 30.0
-    trials: int = 5
+    interval_s: Positive = 10.0
+    first_s: Positive = 60.0
+    long_s: Positive = 300.0
+    up_s: Positive = 30.0
+    trials: Count = 5
     forecast: ForecastSettings = ForecastSettings()
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from glet.policy.fleet.counters import Counters
 from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.numbers import Count, Positive
 from glet.types.fleet import FleetObservation, FleetTargets
 
 
@@ -19,10 +20,10 @@ class OneShotSettings(
 ):
     """Latency has to be above the objective for `up_s`, or not for `down_s`."""
 
-    interval_s: float = 10.0
-    up_s: float = 30.0
-    down_s: float = 600.0
-    trials: int = 1
+    interval_s: Positive = 10.0
+    up_s: Positive = 30.0
+    down_s: Positive = 600.0
+    trials: Count = 1
 
 
 class OneShot:

@@ -5,6 +5,7 @@ import numpy as np
 
 from glet.policy.fleet.expected import Expected
 from glet.policy.fleet.knapsack import Floats, Ints
+from glet.policy.fleet.numbers import Count, NotNegative, Positive
 from glet.policy.fleet.objective import SHEDDING, Objective, best_allocation, table_value
 from glet.policy.fleet.sizing import processing_ms
 from glet.policy.fleet.table import Demand, Model, UtilityTable, utility_table
@@ -31,16 +32,17 @@ class GletSettings(
     with: what routers take. `processing_factor` scales the measured processing time.
     """
 
-    interval_s: float = 10.0
+    interval_s: Positive = 10.0
     objective: Objective = "sum"
-    steps: int = 4
-    cases: int = 9
-    prior: float = 2.0
-    unit_cost: float = 0.0
-    move_gain: float = 0.005
-    margin_ms: float = 0.0
-    processing_factor: float = 1.0
-    alpha: float = 1.0
+    steps: Count = 4
+    cases: Count = 5
+    prior: Positive = 2.0
+    unit_cost: NotNegative = 0.0
+    move_gain: NotNegative = 0.005
+    margin_ms: NotNegative = 0.0
+    doubts: tuple[float, ...] = (1.0, 1.15, 1.3)
+    doubt_chances: tuple[float, ...] = (0.5, 0.3, 0.2)
+    alpha: Positive = 1.0
     method: str = "ar"
 
 
@@ -97,7 +99,11 @@ class Glet:
         into_s = observation.now_s % observation.interval_s
         left_s = observation.interval_s - into_s
         rates = np.stack([self._rates(observation, job, into_s) for job in observation.jobs])
-        chances = np.full(settings.cases, 1.0 / settings.cases)
+        doubts = np.array(settings.doubts)
+        rates = (rates[..., None] * doubts).reshape(*rates.shape[:2], -1)
+        chances = np.outer(
+            np.full(settings.cases, 1.0 / settings.cases), settings.doubt_chances
+        ).ravel()
         full = observation.free <= 0
         start_s = observation.start_s if full else observation.start_free_s
         demand = Demand(
@@ -117,7 +123,7 @@ class Glet:
     def _service_s(self, job: FleetJob) -> float:
         if job.batches:
             return 1.0
-        return self._settings.processing_factor * processing_ms(job, measured=True) / 1000.0
+        return processing_ms(job, measured=True) / 1000.0
 
     def _rates(self, observation: FleetObservation, job: FleetJob, into_s: float) -> Floats:
         """Requests/s by step and case; the first step is what is left of the current interval."""

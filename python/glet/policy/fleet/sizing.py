@@ -7,6 +7,7 @@ import msgspec
 from glet.errors import ArgumentError
 from glet.policy.fleet.grants import Grants
 from glet.policy.fleet.latency import batch_rate_rps
+from glet.policy.fleet.numbers import Count, Part, Positive
 from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 
 
@@ -20,9 +21,9 @@ class SizingSettings(
 ):
     """Replicas are planned `utilisation` busy, and at most `step` come or go at a time."""
 
-    interval_s: float = 30.0
-    utilisation: float = 0.9
-    step: int = 2
+    interval_s: Positive = 30.0
+    utilisation: Part = 0.9
+    step: Count = 2
 
 
 class Sizing:

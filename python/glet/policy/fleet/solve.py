@@ -11,6 +11,7 @@ import numpy as np
 
 from glet.policy.fleet.cobyla import cobyla
 from glet.policy.fleet.knapsack import Floats, Ints
+from glet.policy.fleet.numbers import Count, Positive
 from glet.policy.fleet.objective import SHEDDING, Objective, best_allocation, table_value
 from glet.policy.fleet.shrink import repaired, shrunk
 from glet.policy.fleet.table import Demand, Model, utility_table
@@ -33,11 +34,11 @@ class SolverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     solver: Solver = "exact"
     latency: Literal["mdc", "burst"] = "mdc"
     step: bool = False
-    alpha: float = 1.0
+    alpha: Positive = 1.0
     shed: bool = True
     shrink: bool = True
     group_jobs: int = 0
-    groups: int = 10
+    groups: Count = 10
 
 
 class Solution(NamedTuple):

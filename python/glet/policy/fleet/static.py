@@ -2,6 +2,7 @@
 
 import msgspec
 
+from glet.policy.fleet.numbers import Positive
 from glet.types.fleet import FleetObservation, FleetTargets
 
 
@@ -16,7 +17,7 @@ class StaticSettings(
     """`replicas` by model are kept; a model that is not named keeps what it has."""
 
     replicas: dict[str, int] = {}
-    interval_s: float = 10.0
+    interval_s: Positive = 10.0
 
 
 class Static:

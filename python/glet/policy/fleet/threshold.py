@@ -3,26 +3,27 @@
 import msgspec
 
 from glet.policy.fleet.grants import Grants
+from glet.policy.fleet.numbers import NotNegative, Part, Positive
 from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 
 
 class LimitsV1(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Utilisations (0..1): above `two_up` two more, above `one_up` one; below the others fewer."""
 
-    two_up: float = 0.82
-    one_up: float = 0.8
-    one_down: float = 0.44
-    two_down: float = 0.2
+    two_up: Part = 0.82
+    one_up: Part = 0.8
+    one_down: Part = 0.44
+    two_down: Part = 0.2
 
 
 class LimitsV2(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Parts of the requests violated, and utilisations: either above, one more; both below, one
     less."""
 
-    violated_high: float = 0.081
-    violated_low: float = 0.0007
-    busy_high: float = 0.9
-    busy_low: float = 0.32
+    violated_high: Part = 0.081
+    violated_low: Part = 0.0007
+    busy_high: Part = 0.9
+    busy_low: Part = 0.32
 
 
 class ThresholdV1Settings(
@@ -35,8 +36,8 @@ class ThresholdV1Settings(
 ):
     """`limits` by model, `default` for the others. None goes for `hold_s` after one came."""
 
-    interval_s: float = 30.0
-    hold_s: float = 180.0
+    interval_s: Positive = 30.0
+    hold_s: NotNegative = 180.0
     default: LimitsV1 = LimitsV1()
     limits: dict[str, LimitsV1] = {}
 
@@ -51,8 +52,8 @@ class ThresholdV2Settings(
 ):
     """`limits` by model, `default` for the others. None goes for `hold_s` after one came."""
 
-    interval_s: float = 30.0
-    hold_s: float = 180.0
+    interval_s: Positive = 30.0
+    hold_s: NotNegative = 180.0
     default: LimitsV2 = LimitsV2()
     limits: dict[str, LimitsV2] = {}
 
