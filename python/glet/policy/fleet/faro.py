@@ -11,7 +11,7 @@ from glet.policy.fleet.grants import Grants
 from glet.policy.fleet.grouped import solve_grouped
 from glet.policy.fleet.knapsack import Floats
 from glet.policy.fleet.numbers import Count, Part, Positive
-from glet.policy.fleet.sizing import processing_ms
+from glet.policy.fleet.sizing import service_s
 from glet.policy.fleet.solve import Solution, SolverSettings
 from glet.policy.fleet.table import Demand
 from glet.types.fleet import FleetObservation, FleetTargets
@@ -98,7 +98,7 @@ class Faro:
         demand = Demand(
             rates_rps=self._expected.rates_rps(observation, steps, (quantile,)),
             chances=np.ones(1),
-            service_s=np.array([processing_ms(job, measured=False) / 1000.0 for job in jobs]),
+            service_s=np.array([service_s(job, measured=False) for job in jobs]),
             cold=self._cold(observation, steps),
             serving=np.array([job.target for job in jobs]),
         )

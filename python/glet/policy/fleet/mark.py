@@ -8,8 +8,8 @@ from glet.policy.fleet.additive import Additive, AdditiveSettings
 from glet.policy.fleet.expected import Expected, ForecastSettings, Schedule
 from glet.policy.fleet.grants import Grants
 from glet.policy.fleet.numbers import Count, Positive
-from glet.policy.fleet.sizing import processing_ms
-from glet.types.fleet import FleetObservation, FleetTargets
+from glet.policy.fleet.sizing import processing_ms, units_for
+from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 
 
 class MarkSettings(
@@ -49,6 +49,8 @@ class Mark:
 
     def targets(self, observation: FleetObservation) -> FleetTargets:
         settings = self._settings
+        if not observation.jobs:
+            return FleetTargets()
         if not self._long.due(observation.now_s):
             return self._grants.granted(
                 observation, self._short.wishes(observation), 1, "above the objective"
@@ -56,10 +58,15 @@ class Mark:
         self._short.clear()
         forecast = settings.forecast
         rates = self._expected.rates_rps(observation, forecast.steps, (forecast.quantile,))
+        peaks = rates.max(axis=(1, 2)).tolist()
         wishes = {
-            job.model: max(
-                1, math.ceil(float(rate) * processing_ms(job, measured=False) / job.slo_ms)
-            )
-            for job, rate in zip(observation.jobs, rates.max(axis=(1, 2)), strict=True)
+            job.model: _replicas(job, peak)
+            for job, peak in zip(observation.jobs, peaks, strict=True)
         }
         return self._grants.granted(observation, wishes, settings.trials, "as forecast")
+
+
+def _replicas(job: FleetJob, rate_rps: float) -> int:
+    if job.batches:
+        return units_for(job, rate_rps)
+    return max(1, math.ceil(rate_rps * processing_ms(job, measured=False) / job.slo_ms))

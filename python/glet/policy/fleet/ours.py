@@ -7,7 +7,7 @@ from glet.policy.fleet.expected import Expected
 from glet.policy.fleet.knapsack import Floats, Ints
 from glet.policy.fleet.numbers import Count, NotNegative, Positive
 from glet.policy.fleet.objective import SHEDDING, Objective, best_allocation, table_value
-from glet.policy.fleet.sizing import processing_ms
+from glet.policy.fleet.sizing import service_s
 from glet.policy.fleet.table import Demand, Model, UtilityTable, utility_table
 from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 
@@ -109,7 +109,7 @@ class Glet:
         demand = Demand(
             rates_rps=rates,
             chances=chances,
-            service_s=np.array([self._service_s(job) for job in observation.jobs]),
+            service_s=np.array([service_s(job, measured=True) for job in observation.jobs]),
             cold=_cold(start_s, left_s, observation.interval_s, settings.steps),
             serving=np.array([job.replicas + job.starting for job in observation.jobs]),
         )
@@ -119,11 +119,6 @@ class Glet:
             for job in observation.jobs
         ]
         return utility_table(slower, demand, observation.quota, model)
-
-    def _service_s(self, job: FleetJob) -> float:
-        if job.batches:
-            return 1.0
-        return processing_ms(job, measured=True) / 1000.0
 
     def _rates(self, observation: FleetObservation, job: FleetJob, into_s: float) -> Floats:
         """Requests/s by step and case; the first step is what is left of the current interval."""

@@ -51,14 +51,24 @@ class Sizing:
     def _needed(self, job: FleetJob) -> int:
         rate_rps = job.recent_rps / self._settings.utilisation
         if job.batches:
-            able = sorted({point.replicas for point in job.batches})
-            fit = (n for n in able if batch_rate_rps(job.batches, n, job.slo_ms) >= rate_rps)
-            return max(job.min_replicas, next(fit, able[-1]))
+            return max(job.min_replicas, units_for(job, rate_rps))
         capacity_rps = 1000.0 / processing_ms(job, measured=True)
         if job.rate_limit_rps > 0.0:
             capacity_rps = min(capacity_rps, job.rate_limit_rps)
         # What divides exactly must not be rounded up.
         return max(job.min_replicas, math.ceil(rate_rps / capacity_rps - 1e-9))
+
+
+def units_for(job: FleetJob, rate_rps: float) -> int:
+    """The fewest replicas of a model that batches which answer this rate in time, or all."""
+    able = sorted({point.replicas for point in job.batches})
+    fit = (n for n in able if batch_rate_rps(job.batches, n, job.slo_ms) >= rate_rps)
+    return next(fit, able[-1])
+
+
+def service_s(job: FleetJob, *, measured: bool) -> float:
+    """Processing time in s; what batches is looked up by `batches`, and any time will do."""
+    return 1.0 if job.batches else processing_ms(job, measured=measured) / 1000.0
 
 
 def processing_ms(job: FleetJob, *, measured: bool) -> float:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from glet.errors import ArgumentError
 from glet.policy.fleet.cobyla import cobyla
 from glet.policy.fleet.knapsack import Floats, Ints
 from glet.policy.fleet.numbers import Count, Positive
@@ -73,6 +74,8 @@ def solve(
     # Says what is wrong when nothing is possible, whoever solves.
     replicas = best_allocation(settings.objective, table.values, units, quota, weights).replicas
     if settings.solver == "cobyla":
+        if any(job.batches for job in jobs):
+            raise ArgumentError("COBYLA does not model what batches; take solver 'exact'")
         wanted = cobyla(jobs, demand, quota, settings.objective, model)
         limits = np.array([job.max_replicas for job in jobs], dtype=np.float64)
         current = np.array([job.target for job in jobs], dtype=np.int64)

@@ -43,6 +43,7 @@ class Spread:
             line = np.array([UNTRAINED * normal.inv_cdf(float(q)) for q in KEPT])
             quantiles = line[:, None]
         self._quantiles = quantiles
+        self._kept: tuple[tuple[float, ...], Floats] | None = None
 
     def around(self, middle: Floats, quantiles: Sequence[float]) -> Floats:
         """`middle` of shape (steps,) -> shape (len(quantiles), steps)."""
@@ -51,11 +52,18 @@ class Spread:
                 raise ArgumentError(f"quantile {quantile:g}; 0..1 is valid")
         # The last step stands for those beyond.
         steps = np.minimum(np.arange(len(middle)), self._quantiles.shape[1] - 1)
-        ways = np.array([np.interp(quantiles, KEPT, self._quantiles[:, step]) for step in steps]).T
+        ways = self._at(tuple(quantiles))[:, steps]
         root = np.sqrt(np.maximum(middle, 1.0))
         return np.asarray(
             np.maximum(0.0, middle + ways.reshape(len(quantiles), len(middle)) * root)
         )
+
+    def _at(self, quantiles: tuple[float, ...]) -> Floats:
+        """Shape (len(quantiles), steps known): the same few quantiles are asked for again."""
+        if self._kept is None or self._kept[0] != quantiles:
+            found = np.array([np.interp(quantiles, KEPT, row) for row in self._quantiles.T]).T
+            self._kept = (quantiles, found)
+        return self._kept[1]
 
 
 def errors_of(forecast: Floats, came: Floats) -> Floats:
