@@ -8,7 +8,7 @@ Ints = NDArray[np.int64]
 
 # Values closer than this are the same.
 SAME = 1e-9
-HALVINGS = 60
+HALVINGS = 50
 
 
 def best_sum(values: Floats, units: Ints, quota: int) -> Ints:
@@ -51,7 +51,7 @@ def _price(values: Floats, costs: Ints, quota: int) -> float:
             high = middle
         else:
             low = middle
-        if high - low <= 1e-13 * high:
+        if high - low <= 1e-7 * high:
             break
     return high
 

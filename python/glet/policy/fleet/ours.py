@@ -32,13 +32,13 @@ class GletSettings(
     with: what routers take. `processing_factor` scales the measured processing time.
     """
 
-    interval_s: Positive = 10.0
+    interval_s: Positive = 15.0
     objective: Objective = "sum"
     steps: Count = 4
-    cases: Count = 5
+    cases: Count = 3
     prior: Positive = 2.0
     unit_cost: NotNegative = 0.0
-    move_gain: NotNegative = 0.005
+    move_gain: NotNegative = 0.02
     margin_ms: NotNegative = 0.0
     doubts: tuple[float, ...] = (1.0, 1.15, 1.3)
     doubt_chances: tuple[float, ...] = (0.5, 0.3, 0.2)

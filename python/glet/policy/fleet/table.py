@@ -122,7 +122,7 @@ def _most(jobs: Sequence[FleetJob], demand: Demand, quota: int) -> int:
     others = sum(job.units * job.min_replicas for job in jobs)
     most = 0
     for job, busy in zip(jobs, offered.tolist(), strict=True):
-        enough = math.ceil(busy + 6.0 * math.sqrt(busy)) + 6
+        enough = math.ceil(busy + 4.0 * math.sqrt(busy)) + 3
         if job.batches:
             enough = max(point.replicas for point in job.batches)
         left = (quota - others) // job.units + job.min_replicas
