@@ -1,8 +1,12 @@
 """Autoscalers over shares of devices: what they see there, and which rates the planner gets."""
 
+import msgspec
 import pytest
 
-from glet.errors import ProfileError
+from glet.config.cluster import ControlConfig
+from glet.control.loop import ControlLoop
+from glet.errors import ConfigError, ProfileError
+from glet.plan.problem import DeviceType
 from glet.policy.fleet.make import default_settings, make_autoscaler
 from glet.policy.fleet_policy import (
     FleetPolicy,
@@ -10,7 +14,9 @@ from glet.policy.fleet_policy import (
     batches_of,
     capacity_rps,
 )
-from glet.profiles.device_profile import ModelProfile
+from glet.policy.headroom import padded_rps
+from glet.policy.make import make_policy
+from glet.profiles.device_profile import DeviceProfile, ModelProfile
 from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 from glet.types.observation import DeviceObservation, ModelObservation, Observation, Outcomes
 from glet.types.plan import GpuletPlan, ModelShare, Plan
@@ -82,7 +88,7 @@ def test_the_planner_gets_the_rate_of_the_units() -> None:
     targets = {one.model: one for one in policy.targets(seen(100.0, 30.0))}
     job = fixed.saw[0].jobs[0]
     assert targets["m"].rate_rps == capacity_rps(job, 6)
-    assert targets["other"].rate_rps == 3.0
+    assert targets["other"].rate_rps == padded_rps(3.0, 0.25, 0.99)
     assert (job.target, job.violated, job.dropped) == (4, 0.1, 0.04)
     assert fixed.saw[0].quota == 20
 
@@ -113,3 +119,26 @@ def test_every_kind_follows_the_load(name: str) -> None:
     assert policy.errors == ()
     if name in ("glet", "sizing"):
         assert found[-1] >= 60.0
+
+
+def test_a_control_loop_plans_the_shares_that_an_autoscaler_wants() -> None:
+    profile = DeviceProfile("t", {"m": PROFILE}, memory_mb=1e6, where="x")
+    kind = DeviceType(profile=profile, shares=(20, 50, 100))
+    config = ControlConfig(mode="fleet", autoscaler="sizing", unit_pct=10)
+    loop = ControlLoop(config, {0: kind, 1: kind}, plan=Plan())
+    planned = []
+    for number in range(120):
+        rate_rps = 5.0 if number < 60 else 60.0
+        only = msgspec.structs.replace(seen(float(number), rate_rps), plan=loop.plan)
+        only = msgspec.structs.replace(
+            only,
+            models=only.models[:1],
+            devices=(DEVICE, msgspec.structs.replace(DEVICE, device=1)),
+        )
+        done = loop.on_observation(only)
+        assert done is not None
+        assert not done.errors
+        planned.append(sum(s.rate_rps for g in loop.plan.gpulets for s in g.models))
+    assert 5.0 <= planned[59] < 60.0 <= planned[-1]
+    with pytest.raises(ConfigError, match="did you mean 'sizing'"):
+        make_policy("fleet", ControlConfig(mode="fleet", autoscaler="sising"))

@@ -42,9 +42,10 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The control loop. `mode` is a policy, or `auto`.
 
     `static` serves the plan as it is, `follow` re-plans from measured rates, `published` does as
-    the published gpulet prototype. `auto` follows where every device has a profile and no plan was
-    given, and is static otherwise. Every `epoch_s` a round; with `triggers` also at once where
-    control/README.md says so, `min_gap_s` after the last at the earliest.
+    the published gpulet prototype, `fleet` shares devices out in units of `unit_pct` as the
+    `autoscaler` (policy/fleet/README.md) says. `auto` follows where every device has a profile and
+    no plan was given, and is static otherwise. Every `epoch_s` a round; with `triggers` also at
+    once where control/README.md says so, `min_gap_s` after the last at the earliest.
 
     Rates are averages over `mean_s` and maxima over `peak_s`. They are planned with head room for
     Poisson arrivals at `headroom_quantile`, counted over the SLO or `headroom_window_s`. Targets
@@ -59,6 +60,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     mode: ControlMode = "auto"
+    autoscaler: str = "glet"
+    unit_pct: Annotated[int, Meta(ge=1, le=100)] = 10
     planner: str = "glet"
     epoch_s: Positive = 1.0
     triggers: bool = True

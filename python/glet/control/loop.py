@@ -65,7 +65,8 @@ class ControlLoop:
         policy or planner that there is not.
         """
         self._config = config
-        self._policy = make_policy(config.mode, config)
+        profiles = {number: kind.profile for number, kind in types.items()}
+        self._policy = make_policy(config.mode, config, profiles)
         self._planner = make_planner(config.planner)
         self._park = Park(types, margin_ms, config.move_cost)
         self._clock = clock or ManualClock()

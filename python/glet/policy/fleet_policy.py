@@ -9,6 +9,7 @@ import numpy as np
 
 from glet.errors import ProfileError
 from glet.policy.fleet.latency import batch_latency_s
+from glet.policy.headroom import padded_rps
 from glet.policy.policy import Target, Targets
 from glet.profiles.device_profile import ModelProfile
 from glet.types.fleet import Autoscaler, BatchLatency, FleetJob, FleetObservation
@@ -17,6 +18,8 @@ from glet.types.observation import ModelObservation, Observation
 # A rate is looked for until it is known to this part of itself.
 PRECISE = 1e-3
 KEPT_INTERVALS = 2000
+# The shortest time over which arrivals are counted for head room.
+WINDOW_S = 0.25
 # Batches that are looked at: doubling loses little and keeps tables small.
 DOUBLING = 2
 
@@ -98,8 +101,8 @@ class FleetPolicy:
     these answer within the objective (`capacity_rps`), and finds where.
 
     So the same autoscalers run here and in the simulator. A model without `batches` is planned for
-    its average rate. What the autoscaler lets in (`accept`) scales nothing here: requests beyond
-    the planned rate are refused by the queues.
+    its average rate with head room. What the autoscaler lets in (`accept`) scales nothing here:
+    requests beyond the planned rate are refused by the queues.
     """
 
     name = "fleet"
@@ -135,7 +138,8 @@ class FleetPolicy:
         jobs = {job.model: job for job in fleet.jobs}
         found = []
         for model in sorted(observation.models, key=lambda one: one.model):
-            rate_rps = model.mean_rps
+            window_s = max(WINDOW_S, model.slo_ms / 1000.0)
+            rate_rps = padded_rps(model.mean_rps, window_s, self._settings.percentile)
             if model.model in jobs:
                 units = self._seen[model.model].target
                 rate_rps = capacity_rps(jobs[model.model], units)
