@@ -13,6 +13,8 @@ from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 
 # Requests of a replica that are being worked on are no backlog.
 AT_WORK = 1.0
+# What the newest measured processing time counts in its average.
+SMOOTH = 0.2
 
 
 class GletSettings(
@@ -27,12 +29,13 @@ class GletSettings(
 
     Rates are taken at `cases` quantiles of the forecast, each as likely. `prior` is how many
     standard deviations of a Poisson count the forecast of the current interval is trusted to: what
-    arrived so far counts as much more as it is surer. A unit has to gain `unit_cost` of utility
+    arrived so far counts as much more as it is surer. Rates are taken `doubts` times as high, with
+    `doubt_chances`: how far the latency model is to be trusted. A unit has to gain `unit_cost` of utility
     over that time, and a change `move_gain` in all. `margin_ms` of an objective is not planned
     with: what routers take. `processing_factor` scales the measured processing time.
     """
 
-    interval_s: Positive = 15.0
+    interval_s: Positive = 20.0
     objective: Objective = "sum"
     steps: Count = 4
     cases: Count = 3
@@ -40,8 +43,8 @@ class GletSettings(
     unit_cost: NotNegative = 0.0
     move_gain: NotNegative = 0.02
     margin_ms: NotNegative = 0.0
-    doubts: tuple[float, ...] = (1.0, 1.15, 1.3)
-    doubt_chances: tuple[float, ...] = (0.5, 0.3, 0.2)
+    doubts: tuple[float, ...] = (1.0, 1.1, 1.25)
+    doubt_chances: tuple[float, ...] = (0.4, 0.35, 0.25)
     alpha: Positive = 1.0
     method: str = "ar"
 
@@ -59,6 +62,7 @@ class Glet:
 
     def __init__(self, settings: GletSettings, expected: Expected) -> None:
         self._settings, self._expected = settings, expected
+        self._measured_s: dict[str, float] = {}
         self.interval_s = settings.interval_s
 
     def targets(self, observation: FleetObservation) -> FleetTargets:
@@ -109,7 +113,7 @@ class Glet:
         demand = Demand(
             rates_rps=rates,
             chances=chances,
-            service_s=np.array([service_s(job, measured=True) for job in observation.jobs]),
+            service_s=np.array([self._service_s(job) for job in observation.jobs]),
             cold=_cold(start_s, left_s, observation.interval_s, settings.steps),
             serving=np.array([job.replicas + job.starting for job in observation.jobs]),
         )
@@ -119,6 +123,15 @@ class Glet:
             for job in observation.jobs
         ]
         return utility_table(slower, demand, observation.quota, model)
+
+    def _service_s(self, job: FleetJob) -> float:
+        """As measured, averaged over the last few times; as nominal while nothing is."""
+        if job.batches or job.processing_ms <= 0.0:
+            return self._measured_s.get(job.model) or service_s(job, measured=False)
+        now_s = job.processing_ms / 1000.0
+        before_s = self._measured_s.get(job.model, now_s)
+        self._measured_s[job.model] = before_s + SMOOTH * (now_s - before_s)
+        return self._measured_s[job.model]
 
     def _rates(self, observation: FleetObservation, job: FleetJob, into_s: float) -> Floats:
         """Requests/s by step and case; the first step is what is left of the current interval."""
