@@ -47,7 +47,8 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
         "--control",
         choices=get_args(ControlMode),
         help="static serves the plan as it is, follow re-plans from measured rates; auto follows "
-        "where every device has a profile and no plan was given (default: auto)",
+        "where every device has a profile and no plan was given; fleet shares devices out as an "
+        "autoscaler says (default: auto)",
     )
     parser.add_argument(
         "--record", metavar="FILE", help="append every control round to this JSONL file"

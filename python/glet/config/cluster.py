@@ -12,7 +12,7 @@ from glet.types.device import PartitionChoice
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
 
 Isolation = Literal["device", "gpulet"]
-ControlMode = Literal["auto", "static", "follow", "published"]
+ControlMode = Literal["auto", "static", "follow", "published", "fleet"]
 # An index, or a UUID of `nvidia-smi -L`; what CUDA_VISIBLE_DEVICES takes for one device.
 GPU_NAME = r"^([0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]+)?$"
 Positive = Annotated[float, Meta(gt=0.0)]

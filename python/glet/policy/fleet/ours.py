@@ -30,9 +30,9 @@ class GletSettings(
     Rates are taken at `cases` quantiles of the forecast, each as likely. `prior` is how many
     standard deviations of a Poisson count the forecast of the current interval is trusted to: what
     arrived so far counts as much more as it is surer. Rates are taken `doubts` times as high, with
-    `doubt_chances`: how far the latency model is to be trusted. A unit has to gain `unit_cost` of utility
-    over that time, and a change `move_gain` in all. `margin_ms` of an objective is not planned
-    with: what routers take. `processing_factor` scales the measured processing time.
+    `doubt_chances`: how far the latency model is to be trusted. A unit has to gain `unit_cost` of
+    utility over that time, and a change `move_gain` in all. `margin_ms` of an objective is not
+    planned with: what routers take. `method` is how rates are forecast.
     """
 
     interval_s: Positive = 20.0
@@ -47,6 +47,12 @@ class GletSettings(
     doubt_chances: tuple[float, ...] = (0.4, 0.35, 0.25)
     alpha: Positive = 1.0
     method: str = "ar"
+
+    def __post_init__(self) -> None:
+        if len(self.doubts) != len(self.doubt_chances) or not self.doubts:
+            raise ValueError("doubts and doubt_chances are as many, at least one")
+        if min(self.doubts) <= 0.0 or min(self.doubt_chances) < 0.0:
+            raise ValueError("doubts are above 0, their chances 0 or more")
 
 
 class Glet:
