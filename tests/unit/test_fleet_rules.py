@@ -120,7 +120,7 @@ def test_faro_raises_the_quantile_only_while_something_is_free() -> None:
 
 
 def test_glet_follows_what_arrived_so_far_both_ways() -> None:
-    made = make_autoscaler(GletSettings(method="ewma", unit_cost=0.01))
+    made = make_autoscaler(GletSettings(method="ewma", unit_cost=0.01, move_gain=0.0))
     counts = (600.0,) * 16
     usual = job(arrivals=counts, so_far=300.0, replicas=4, target=4)
     high, low = (msgspec.structs.replace(usual, so_far=n) for n in (900.0, 60.0))

@@ -16,6 +16,8 @@ History = Mapping[str, Floats]
 
 # Counts below this are not forecast: one request per interval.
 LEAST = 1.0
+# Counts that forecasters look back at; converting a whole day every time takes longer than they do.
+KEPT = 60
 
 
 class ForecastSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +53,7 @@ class Expected:
         forecaster = self._made.get(job.model)
         if forecaster is None:
             forecaster = self._made[job.model] = make_forecaster(self._method)
-        found = forecaster.forecast(job.arrivals, at, steps, quantiles)
+        found = forecaster.forecast(job.arrivals[-KEPT:], at, steps, quantiles)
         return np.asarray(np.maximum(LEAST, found).T)
 
     def rates_rps(

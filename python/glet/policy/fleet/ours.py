@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from glet.policy.fleet.expected import Expected
+from glet.policy.fleet.expected import KEPT, Expected
 from glet.policy.fleet.knapsack import Floats, Ints
 from glet.policy.fleet.numbers import Count, NotNegative, Positive
 from glet.policy.fleet.objective import SHEDDING, Objective, best_allocation, table_value
@@ -131,13 +131,18 @@ class Glet:
         return utility_table(slower, demand, observation.quota, model)
 
     def _service_s(self, job: FleetJob) -> float:
-        """As measured, averaged over the last few times; as nominal while nothing is."""
-        if job.batches or job.processing_ms <= 0.0:
-            return self._measured_s.get(job.model) or service_s(job, measured=False)
-        now_s = job.processing_ms / 1000.0
-        before_s = self._measured_s.get(job.model, now_s)
-        self._measured_s[job.model] = before_s + SMOOTH * (now_s - before_s)
-        return self._measured_s[job.model]
+        """As measured, averaged over the last few times; as nominal while nothing is.
+
+        A replica that lets only so many requests through is as slow as that.
+        """
+        if job.batches:
+            return service_s(job, measured=True)
+        if job.processing_ms > 0.0:
+            now_s = job.processing_ms / 1000.0
+            before_s = self._measured_s.get(job.model, now_s)
+            self._measured_s[job.model] = before_s + SMOOTH * (now_s - before_s)
+        found_s = self._measured_s.get(job.model) or service_s(job, measured=False)
+        return max(found_s, 1.0 / job.rate_limit_rps) if job.rate_limit_rps > 0.0 else found_s
 
     def _rates(self, observation: FleetObservation, job: FleetJob, into_s: float) -> Floats:
         """Requests/s by step and case; the first step is what is left of the current interval."""
@@ -149,7 +154,7 @@ class Glet:
         if job.so_far is not None and into_s > 1e-6:
             now = self._updated(counts[0], job.so_far, into_s / interval_s)
             likely = float(now[len(now) // 2])
-            seen = msgspec.structs.replace(job, arrivals=(*job.arrivals, likely))
+            seen = msgspec.structs.replace(job, arrivals=(*job.arrivals[-KEPT:], likely))
             rest = self._expected.counts(seen, at + 1, settings.steps - 1, quantiles)
             counts = np.concatenate([now[None, :], rest])
         rates = counts / interval_s
