@@ -8,15 +8,15 @@ import msgspec
 import numpy as np
 
 from glet.errors import ProfileError
-from glet.policy.fleet.latency import batch_latency_s
+from glet.policy.fleet.latency import mdc_latency_s
 from glet.policy.headroom import padded_rps
 from glet.policy.policy import Target, Targets
 from glet.profiles.device_profile import ModelProfile
 from glet.types.fleet import Autoscaler, BatchLatency, FleetJob, FleetObservation
 from glet.types.observation import ModelObservation, Observation
 
-# A rate is looked for until it is known to this part of itself.
-PRECISE = 1e-3
+# A rate is known to this power of two of what the units could do at most.
+HALVINGS = 12
 KEPT_INTERVALS = 2000
 # The shortest time over which arrivals are counted for head room.
 WINDOW_S = 0.25
@@ -78,22 +78,21 @@ def batches_of(
 
 
 def capacity_rps(job: FleetJob, replicas: int) -> float:
-    """The highest rate at which so many units answer within the objective; 0 for none."""
-    slo_s = job.slo_ms / 1000.0
+    """The highest rate at which so many units answer within the objective; 0 for none.
 
-    def late(rate_rps: float) -> bool:
-        table = batch_latency_s(np.array(rate_rps), job.batches, job.percentile, replicas)
-        return bool(table[replicas] > slo_s)
-
-    if replicas < 1 or late(0.0):
+    For each batch size at once, by bisection between 0 and all of the units' time.
+    """
+    points = [point for point in job.batches if point.replicas <= replicas]
+    if not points:
         return 0.0
-    low, high = 0.0, 1.0
-    while not late(high) and high < 1e9:
-        low, high = high, 2.0 * high
-    while high - low > PRECISE * high:
+    sizes = np.array([float(point.batch) for point in points])
+    took_s = np.array([point.latency_ms / 1000.0 for point in points])
+    low, high = np.zeros(len(points)), sizes / took_s
+    for _ in range(HALVINGS):
         middle = (low + high) / 2.0
-        low, high = (low, middle) if late(middle) else (middle, high)
-    return low
+        late = mdc_latency_s(middle / sizes, took_s, 1.0, job.percentile) > job.slo_ms / 1000.0
+        low, high = np.where(late, low, middle), np.where(late, middle, high)
+    return float(low.max())
 
 
 class FleetPolicy:

@@ -107,11 +107,13 @@ def batch_latency_s(
     """
     rate = np.asarray(rate_rps, dtype=np.float64)
     table = np.full((most + 1, *rate.shape), np.inf)
-    for point in batches:
-        if 1 <= point.replicas <= most:
-            took_s = point.latency_ms / 1000.0
-            one = mdc_latency_s(rate / point.batch, took_s, 1.0, percentile)
-            table[point.replicas] = np.minimum(table[point.replicas], one)
+    points = [point for point in batches if 1 <= point.replicas <= most]
+    if points:
+        shape = (len(points), *(1,) * rate.ndim)
+        sizes = np.array([float(point.batch) for point in points]).reshape(shape)
+        took_s = np.array([point.latency_ms / 1000.0 for point in points]).reshape(shape)
+        found = mdc_latency_s(rate / sizes, took_s, 1.0, percentile)
+        np.minimum.at(table, [point.replicas for point in points], found)
     return np.asarray(np.minimum.accumulate(table, axis=0))
 
 
