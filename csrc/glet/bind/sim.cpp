@@ -189,8 +189,11 @@ void bind_fleet(py::module_& m) {
       .def_property_readonly("units", &Fleet::units)
       .def("state", &job_state, "job"_a)
       .def(
-          "offered", [](const Fleet& self, int job) { return self.job(job).ledger().offered(); },
-          "job"_a)
+          "offered",
+          [](const Fleet& self, int job, std::size_t first) {
+            return self.job(job).ledger().offered(first);
+          },
+          "job"_a, "first"_a = 0)
       .def(
           "ledger", [](const Fleet& self, int job) { return columns(self.job(job).ledger()); },
           "job"_a);

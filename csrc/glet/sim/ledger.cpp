@@ -84,10 +84,11 @@ std::vector<LedgerRow> Ledger::rows() const {
   return rows;
 }
 
-std::vector<double> Ledger::offered() const {
+std::vector<double> Ledger::offered(std::size_t first) const {
   std::vector<double> counts;
-  counts.reserve(open_.size());
-  for (const Open& open : open_) counts.push_back(static_cast<double>(open.row.offered));
+  for (std::size_t i = first; i < open_.size(); ++i) {
+    counts.push_back(static_cast<double>(open_[i].row.offered));
+  }
   return counts;
 }
 

@@ -50,8 +50,8 @@ class Ledger {
   void settle(Nanos now);
   // Rows so far; the last may be unsettled.
   std::vector<LedgerRow> rows() const;
-  // Requests that arrived, by interval, refused ones included.
-  std::vector<double> offered() const;
+  // Requests that arrived, by interval from `first` on, refused ones included.
+  std::vector<double> offered(std::size_t first) const;
 
  private:
   struct Open {

@@ -1,0 +1,94 @@
+"""A scenario's traffic: files and formulas -> requests per interval by model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from glet.config.load import nearest
+from glet.config.resource import resource
+from glet.errors import ConfigError
+from glet.sim.scenario import Formula, Scenario, WorkloadConfig
+from glet.workload import generate
+from glet.workload.generate import Counts
+from glet.workload.trace import ANY_MODEL, read_days, read_trace
+
+
+def traffic(scenario: Scenario) -> dict[str, Counts]:
+    """Requests per interval by model, shape (intervals,), all equally long.
+
+    Raises ConfigError for files, columns and formulas that are wrong.
+    """
+    work = scenario.workload
+    found = _of_trace(scenario, work) if work.trace else {}
+    found |= {name: _by_formula(name, one, work) for name, one in work.formulas.items()}
+    if not found:
+        raise ConfigError("[workload]: there is no traffic; give a trace or formulas")
+    longest = max(len(counts) for counts in found.values())
+    if work.intervals:
+        longest = min(longest, work.intervals)
+    padded = {name: np.zeros(longest) for name in found}
+    for name, counts in found.items():
+        padded[name][: len(counts)] = counts[:longest]
+    if work.spacing == "poisson":
+        return padded
+    return {name: generate.whole(counts, work.rounding) for name, counts in padded.items()}
+
+
+def history(scenario: Scenario) -> dict[str, Counts]:
+    """Other days by model, shape (days, intervals); empty where the scenario names none."""
+    work = scenario.workload
+    if not work.history:
+        return {}
+    days = read_days(_file(scenario, work.history), work.interval_s)
+    return {model: np.asarray(counts) for model, counts in days.items()}
+
+
+def _file(scenario: Scenario, name: str) -> Path:
+    beside = Path(scenario.folder, name)
+    return beside if beside.exists() or "/" in name else resource("traces", name)
+
+
+def _of_trace(scenario: Scenario, work: WorkloadConfig) -> dict[str, Counts]:
+    path = _file(scenario, work.trace)
+    columns = read_trace(path, work.interval_s)
+    if not work.models:
+        if ANY_MODEL in columns:
+            raise ConfigError(f"{path}: names no models; give [workload.models]")
+        return {name: np.asarray(trace.counts) for name, trace in columns.items()}
+    found = {}
+    for name, model in work.models.items():
+        column = ANY_MODEL if ANY_MODEL in columns else model.column or name
+        if column not in columns:
+            raise ConfigError(f"{path}: has no column {column!r}; {nearest(column, columns)}")
+        counts = np.asarray(columns[column].counts)
+        later = round(model.shift_s / work.interval_s)
+        found[name] = generate.shifted(generate.scaled(counts, model.scale), later)
+    return found
+
+
+def _by_formula(name: str, one: Formula, work: WorkloadConfig) -> Counts:
+    count, interval_s = work.intervals, work.interval_s
+    if count < 1:
+        raise ConfigError("[workload] intervals: formulas need how many; give 1 or more")
+    make: dict[str, Callable[[], Counts]] = {
+        "constant": lambda: generate.constant(one.rate_rps, count, interval_s),
+        "sinusoid": lambda: generate.sinusoid(
+            one.rate_rps, count, interval_s, depth=one.depth, period_s=one.period_s
+        ),
+        "spike": lambda: generate.spike(
+            one.rate_rps, count, interval_s, factor=one.factor, span_s=one.span_s
+        ),
+        "markov": lambda: generate.markov(
+            one.rates_rps,
+            count,
+            interval_s,
+            stay_s=one.stay_s,
+            rng=np.random.default_rng(one.seed),
+        ),
+        "flux": lambda: generate.flux(one.rate_rps, count, interval_s, phase_s=one.phase_s),
+    }
+    try:
+        return make[one.kind]()
+    except ConfigError as error:
+        raise ConfigError(f"[workload.formulas.{name}] {error}") from None
