@@ -734,3 +734,130 @@ class ExecutorLoop:
     def close(self) -> None: ...
     def stop_admitting(self) -> None: ...
     def outstanding(self) -> int: ...
+
+class Spacing(enum.Enum):
+    """How an interval's requests lie in it (csrc/glet/sim/arrivals.h)."""
+
+    GAPS = ...
+    POISSON = ...
+    EVEN = ...
+
+class Distribution:
+    """How long something takes."""
+
+    @staticmethod
+    def fixed(ms: float) -> Distribution: ...
+    @staticmethod
+    def uniform(low_ms: float, high_ms: float) -> Distribution: ...
+    @staticmethod
+    def lognormal(location_ms: float, scale_ms: float, sigma: float) -> Distribution:
+        """location + scale e^(sigma N(0, 1))."""
+
+    @property
+    def mean_ms(self) -> float: ...
+
+class SimArrivals:
+    @staticmethod
+    def given(times_s: Sequence[float]) -> SimArrivals: ...
+    @staticmethod
+    def counted(
+        counts: Sequence[float],
+        interval_s: float,
+        spacing: Spacing,
+        *,
+        seed: int,
+        stream: int,
+        tick_ms: float = 0.0,
+    ) -> SimArrivals:
+        """From requests per interval; the same seed and stream give the same times."""
+
+    def times_s(self) -> NDArray[np.float64]:
+        """All of them that are still to come, in seconds."""
+
+class JobSettings:
+    """csrc/glet/sim/replica_job.h."""
+
+    router: Distribution
+    service: Distribution
+    start: Distribution
+    hot_start_s: float
+    blind: bool
+    in_flight: int
+    queue_limit: int
+    tokens: int
+    token_window_s: float
+    objective_ms: float
+    percentile: float
+    refused_in_mean: bool
+    units: int
+    replicas: int
+    def __init__(self) -> None: ...
+
+class Fleet:
+    """Jobs with replicas under one quota, in virtual time (csrc/glet/sim/fleet.h)."""
+
+    def __init__(
+        self,
+        *,
+        quota: int,
+        seed: int,
+        interval_s: float = 60.0,
+        lookback_s: float = 30.0,
+        retry_s: float = 5.0,
+        idle_timeout_s: float = 30.0,
+        monitor_s: float = 5.0,
+    ) -> None: ...
+    def add(self, settings: JobSettings, arrivals: SimArrivals) -> int: ...
+    def set_target(self, job: int, replicas: int) -> None: ...
+    def set_accept(self, job: int, part: float) -> None: ...
+    def advance(self, until_s: float) -> None:
+        """Everything before `until_s` happens; without the GIL."""
+
+    def finish(self) -> None:
+        """Arrivals end, what is outstanding is answered, ledgers are settled."""
+
+    @property
+    def now_s(self) -> float: ...
+    @property
+    def units(self) -> int: ...
+    def state(self, job: int) -> dict[str, Any]: ...
+    def offered(self, job: int, first: int = 0) -> list[float]:
+        """Requests that arrived, by interval from `first` on."""
+
+    def ledger(self, job: int) -> dict[str, NDArray[np.float64]]:
+        """What became of requests, by interval of their arrival (csrc/glet/sim/ledger.h)."""
+
+class Gpulets:
+    """Gpulets behind a router, in virtual time (csrc/glet/sim/gpulets.h)."""
+
+    def __init__(self, interval_s: float = 60.0) -> None: ...
+    def add_model(self, slo_ms: float, arrivals: SimArrivals, percentile: float = 0.99) -> int: ...
+    def load(
+        self,
+        gpulet: int,
+        model: int,
+        plan: ModelPlan,
+        real: LatencyTable,
+        slowdown: float = 1.0,
+    ) -> None: ...
+    def unload(self, gpulet: int, model: int) -> None: ...
+    def set_routes(self, model: int, routes: Sequence[tuple[int, float]]) -> None: ...
+    def advance(self, until_s: float) -> None:
+        """Everything before `until_s` happens; without the GIL."""
+
+    def finish(self) -> None:
+        """Arrivals end, what is outstanding ends, ledgers are settled."""
+
+    @property
+    def now_s(self) -> float: ...
+    def outstanding(self, model: int) -> int: ...
+    def take_window(self, model: int) -> dict[str, Any]:
+        """Counts and quantiles of latency since the last call."""
+
+    def take_tenant_window(self, gpulet: int, model: int) -> tuple[int, int, float]:
+        """Requests and batches served and seconds busy since the last call."""
+
+    def correction(self, gpulet: int, model: int) -> float: ...
+    def waiting(self, gpulet: int, model: int) -> int: ...
+    def hold(self, model: int, units: float, from_s: float, until_s: float) -> None: ...
+    def ledger(self, model: int) -> dict[str, NDArray[np.float64]]: ...

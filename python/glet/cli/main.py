@@ -26,6 +26,7 @@ COMMANDS = {
         "glet.cli.doctor",
         "look at what this machine can do, and say what is wrong with it",
     ),
+    "sim": ("glet.cli.sim", "run a scenario in virtual time, compare policies"),
     "replay": ("glet.cli.replay", "hold the control rounds of a record again"),
     "schedule": ("glet.cli.schedule", "plan offline: tasks and profiles in, ModelList.txt out"),
 }

@@ -175,7 +175,9 @@ def _jobs(config: FleetConfig, counts: dict[str, Counts]) -> dict[str, JobConfig
     for name in counts:
         job = config.jobs.get(name, config.job)
         if job is None:
-            raise ConfigError(f"[fleet]: the traffic has a model {name!r}; give [fleet.jobs.{name}]")
+            raise ConfigError(
+                f"[fleet]: the traffic has a model {name!r}; give [fleet.jobs.{name}]"
+            )
         jobs[name] = job
     missing = next((name for name in config.jobs if name not in counts), None)
     if missing is not None:

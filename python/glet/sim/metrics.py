@@ -59,14 +59,22 @@ def measures(
     """Totals and `jobs`, with the names of the report. `intervals` are those of the trace.
 
     Utility is averaged over `bins` intervals, 0: those of the trace. Violation of the cluster is
-    that of each job and interval with requests, averaged over jobs, then over intervals.
+    that of each job and interval with requests, averaged over jobs, then over intervals. Reward is
+    -(violation and used part of the quota, weighted), by job averaged over the trace's intervals
+    (DRAFAS), and their sum.
     """
     idle = 0.0 if bins else 1.0
     count = bins or intervals
-    rows = {name: _job_measures(job, count, interval_s * intervals, idle) for name, job in jobs.items()}
+    rows = {
+        name: _job_measures(job, count, interval_s * intervals, idle) for name, job in jobs.items()
+    }
     offered = sum(row["requests"] for row in rows.values())
     within = sum(row["within"] for row in rows.values())
     violated = violation_by_interval(jobs)
+    for row, job in zip(rows.values(), jobs.values(), strict=True):
+        lost = float(np.nan_to_num(violation_by_interval({"": job}))[:intervals].sum()) / intervals
+        used = row["used_replicas"] * job.units / quota
+        row["reward"] = -(reward[0] * lost + reward[1] * used)
     held = sum(row["used_replicas"] * jobs[name].units for name, row in rows.items())
     request_violation = 1.0 - within / offered if offered else 0.0
     cluster = float(np.nanmean(violated)) if np.isfinite(violated).any() else 0.0
@@ -78,7 +86,7 @@ def measures(
         "lost_effective_utility": sum(row["lost_effective_utility"] for row in rows.values()),
         "used_replicas": sum(row["used_replicas"] for row in rows.values()),
         "used_units": held,
-        "reward": -(reward[0] * cluster + reward[1] * held / quota) if quota else 0.0,
+        "reward": sum(row["reward"] for row in rows.values()),
         "jobs": rows,
     }
 
@@ -93,7 +101,9 @@ def violation_by_interval(jobs: Mapping[str, JobResult]) -> Column:
         part[: len(some)][some] = 1.0 - rows["within"][some] / rows["offered"][some]
     counted = np.isfinite(parts).sum(axis=0)
     total = np.nansum(parts, axis=0)
-    return np.divide(total, counted, out=np.full(longest, np.nan), where=counted > 0)
+    found = np.full(longest, np.nan)
+    np.divide(total, counted, out=found, where=counted > 0)
+    return found
 
 
 def _job_measures(job: JobResult, count: int, seconds: float, idle: float) -> dict[str, Any]:

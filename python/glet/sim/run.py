@@ -32,7 +32,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     jobs: dict[str, JobResult]
 
 
-def simulate(scenario: Scenario, run: Run, clock: Clock, progress: Progress | None = None) -> Result:
+def simulate(
+    scenario: Scenario, run: Run, clock: Clock, progress: Progress | None = None
+) -> Result:
     """Raises ConfigError and ProfileError for what is wrong. The clock only times the run."""
     scenario = sized(scenario, run.size) if run.size else scenario
     scenario.checked_policy(run.policy)

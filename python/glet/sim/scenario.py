@@ -225,13 +225,9 @@ def sized(scenario: Scenario, size: int) -> Scenario:
     if scenario.fleet is not None:
         fleet = msgspec.structs.replace(scenario.fleet, quota=size)
         return msgspec.structs.replace(scenario, fleet=fleet)
-    assert_gpulets = scenario.gpulets
-    if assert_gpulets is None:
+    gpulets = scenario.gpulets
+    if gpulets is None or not gpulets.devices:
         return scenario
-    first = msgspec.structs.replace(assert_gpulets.devices[0], count=size)
-    devices = (first, *assert_gpulets.devices[1:])
-    return msgspec.structs.replace(
-        scenario, gpulets=msgspec.structs.replace(assert_gpulets, devices=devices)
-    )
-
-
+    first = msgspec.structs.replace(gpulets.devices[0], count=size)
+    gpulets = msgspec.structs.replace(gpulets, devices=(first, *gpulets.devices[1:]))
+    return msgspec.structs.replace(scenario, gpulets=gpulets)

@@ -33,7 +33,12 @@ def sinusoid(
 
 
 def spike(
-    rate_rps: float, intervals: int, interval_s: float, *, factor: float, span_s: tuple[float, float]
+    rate_rps: float,
+    intervals: int,
+    interval_s: float,
+    *,
+    factor: float,
+    span_s: tuple[float, float],
 ) -> Counts:
     """`rate_rps`, and `factor` times that from the first to the second time of `span_s`."""
     at = np.arange(intervals) * interval_s

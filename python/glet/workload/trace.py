@@ -79,9 +79,7 @@ def read_days(path: Path, interval_s: float) -> dict[str, tuple[tuple[float, ...
     }
 
 
-def _check_index(
-    models: list[str], numbers: list[int], rows: list[list[float]], name: str
-) -> None:
+def _check_index(models: list[str], numbers: list[int], rows: list[list[float]], name: str) -> None:
     """Raises ConfigError where `minute` does not go up by one within a day."""
     if "minute" not in models:
         return
