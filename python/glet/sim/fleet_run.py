@@ -25,7 +25,7 @@ SPACINGS = {
 
 
 STANDING = ("fair_share", "static")
-"""What these want is there from the start."""
+"""What these want never changes, so it serves from the start."""
 
 
 class Outcome(NamedTuple):
@@ -56,7 +56,13 @@ def run_fleet(
     observer = Observer(fleet, config, jobs, scenario.report.interval_s)
     at_s = autoscaler.interval_s
     if autoscaler.name in STANDING:
-        _ask(fleet, autoscaler, observer.observe(), jobs, errors)
+        first = autoscaler.targets(observer.observe())
+        jobs = {
+            name: msgspec.structs.replace(job, replicas=first.replicas.get(name, job.replicas))
+            for name, job in jobs.items()
+        }
+        fleet = _fleet(scenario, config, jobs, counts, seed)
+        observer = Observer(fleet, config, jobs, scenario.report.interval_s)
     while at_s < end_s:
         fleet.advance(at_s)
         _ask(fleet, autoscaler, observer.observe(), jobs, errors)
