@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from glet.control.autoscalers import autoscaler_settings
 from glet.errors import ConfigError
 from glet.native import core
 from glet.policy.fleet.fair_share import FairShare, FairShareSettings
 from glet.policy.fleet.guard import Guard, GuardSettings
-from glet.policy.fleet.make import default_settings, make_autoscaler
+from glet.policy.fleet.make import make_autoscaler
 from glet.sim.metrics import JobResult
 from glet.sim.scenario import FixedTime, FleetConfig, JobConfig, Scenario, Time, UniformTime
 from glet.sim.traffic import history
@@ -171,7 +172,7 @@ def _ask(
 
 
 def _autoscaler(scenario: Scenario, policy: str) -> Autoscaler:
-    settings = scenario.settings.get(policy) or default_settings(policy)
+    settings = scenario.settings.get(policy) or autoscaler_settings(policy)
     made = make_autoscaler(settings, history(scenario))
     return Guard(made, GuardSettings(), FairShare(FairShareSettings()))
 

@@ -9,8 +9,9 @@ from msgspec import Meta
 from glet.config.cluster import ControlConfig
 from glet.config.load import load, nearest
 from glet.config.resource import resource
+from glet.control.autoscalers import autoscaler_files
 from glet.errors import ConfigError
-from glet.policy.fleet.make import AutoscalerSettings, names
+from glet.policy.fleet.make import AutoscalerSettings
 
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
@@ -187,10 +188,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Names that --policy takes."""
         if self.gpulets is not None:
             return ("follow", "published", "static")
-        return tuple(sorted({*names(), *self.settings}))
+        return tuple(sorted({*autoscaler_files(), *self.settings}))
 
     def checked_policy(self, name: str) -> str:
         """Raises ConfigError, with the nearest name, for a policy that there is not."""
+        if self.fleet is not None and name.endswith(".toml"):
+            return name
         if name not in self.policies():
             raise ConfigError(f"no policy is called {name!r}; {nearest(name, self.policies())}")
         return name
