@@ -19,6 +19,7 @@ from glet.sim.plot import check_plot, plot
 from glet.sim.run import Result, Run, simulate
 from glet.sim.scenario import Scenario, find_scenario, load_scenario
 
+WIDTH = 145
 SUMMARY = "run a scenario in virtual time, compare policies"
 DESCRIPTION = (
     "Simulate hours of traffic in seconds: jobs with replicas under a quota, or gpulets under the "
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         json.dump(reports if several else reports[0], sys.stdout)
         print()
         return 0
-    out = Console()
+    # Numbers are never cut: a narrow terminal wraps.
+    out = Console(width=max(Console().width, WIDTH))
     if not several:
         out.print(job_table(results[0]))
     out.print(policy_table(results, rewarded=scenario.fleet is not None))
