@@ -19,6 +19,7 @@ from glet.errors import RequestError
 
 CLOCK = SystemClock()
 UP = (sys.executable, "-m", "glet.cli.main", "up", "--partition", "mps")
+FAKE_GPU = Path(__file__).resolve().parents[1] / "fake_gpu"
 WAIT_S = 60.0
 X = np.arange(4, dtype=np.float32)
 MODEL_TOML = """
@@ -53,7 +54,13 @@ def models(tmp_path: Path) -> Path:
 def glet_up(models: Path, fake_cuda: Path) -> Iterator[tuple[Client, list[str]]]:
     """A client of the cluster, and what it said until it served."""
     arguments = ["--models", str(models), "--plan", str(models.parent / "ModelList.txt")]
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(fake_cuda), "CUDA_VISIBLE_DEVICES": "7"}
+    path = os.pathsep.join(filter(None, (str(FAKE_GPU), os.environ.get("PYTHONPATH"))))
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(fake_cuda),
+        "PYTHONPATH": path,
+        "CUDA_VISIBLE_DEVICES": "7",
+    }
     process = subprocess.Popen(
         [*UP, *arguments, "--listen", "tcp://127.0.0.1:*"],
         env=environment,
@@ -129,6 +136,8 @@ def test_gpulets_are_clients_of_a_daemon(fake_cuda: Path, fake_mps: Path, models
         )
         assert answers(client, "a")
         assert answers(client, "b")
+        (served,) = client.models()["a"]["gpulets"]
+        assert (served["runner"], served["note"]) == ("graph", "")
         stats = client.stats()
         assert [(g["share_pct"], g["sms"], g["units"]) for g in stats["gpulets"]] == [
             (25, 33, None),

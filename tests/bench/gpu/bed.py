@@ -6,15 +6,17 @@ through serve/model_loader.py, requests through the core's router and engine.
 
 import select
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
+import msgspec
 import numpy as np
+from bed_models import Models
 from lines import ROOT, say
 from study import Study
 
-from glet.clock import Clock, SystemClock
+from glet.clock import SystemClock
+from glet.config.cluster import BackendConfig
 from glet.config.load import nearest
 from glet.errors import ConfigError, DeviceError, GletError
 from glet.native import core
@@ -22,14 +24,12 @@ from glet.observe.report import LoadedModel, report
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.plan.problem import Task
-from glet.serve.compile import Progress
-from glet.serve.compile_cache import Cache, default_cache
-from glet.serve.profiler_device import CpuTarget
-from glet.serve.repository import Repository
+from glet.plan.units import place_units
+from glet.serve.gpus import gpu_device
 from glet.serve.step_worker import StepWorker
 from glet.types.device import DeviceInfo
-from glet.types.model import Signature, TensorSpec
 from glet.types.plan import GpuletPlan, ModelShare, Plan
+from glet.types.units import Units
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
@@ -46,11 +46,6 @@ from glet.workload.arrivals import PoissonArrivals
 from glet.workload.sample import random_inputs
 
 CAPACITY = 8192
-# A model of an emulated device has no weights and no real inputs: four floats in and out.
-EMULATED_SIGNATURE = Signature(
-    inputs=(TensorSpec(name="x", dtype="float32", shape=(4,)),),
-    outputs=(TensorSpec(name="y", dtype="float32", shape=(4,)),),
-)
 STEP_LIMIT_S = 600.0
 RUN_LIMIT_S = 120.0
 DRAIN_MS = 2000.0
@@ -82,57 +77,6 @@ GPULETS = {
 }
 
 
-class Models(Protocol):
-    """Where models come from."""
-
-    def source(self, model: str, share_pct: int) -> ModelSource: ...
-
-
-class EmulatedModels:
-    """Models that take as long as the study's profile says."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def source(self, model: str, share_pct: int) -> ModelSource:
-        table = self._study.profile.model(model).tables((share_pct,))[0].tolist()
-        return ModelSource(
-            name=model,
-            runner="profiled",
-            signature=EMULATED_SIGNATURE,
-            slo_ms=1.0,
-            max_batch=len(table),
-            compute_ms=tuple(enumerate(table, start=1)),
-        )
-
-
-class StoredModels:
-    """Models of a repository, compiled for this machine once. lenet stands for lenet1 to lenet6."""
-
-    def __init__(self, folder: Path, names: Sequence[str], info: DeviceInfo, clock: Clock) -> None:
-        """Raises ConfigError for a model that is not there or cannot be compiled."""
-        repository = Repository(folder)
-        there = repository.names()
-        self._target = CpuTarget(info, Cache(default_cache(), clock), clock)
-        self._entries = {}
-        for name in names:
-            base = name if name in there else name.rstrip("0123456789")
-            if base not in there:
-                raise ConfigError(f"{folder}: has no model {name!r}; {nearest(name, there)}")
-            self._entries[name] = repository.entry(base)
-        unique = {entry.name: entry for entry in self._entries.values()}
-        failed = self._target.prepare(list(unique.values()), self._tell)
-        if failed:
-            raise ConfigError(next(iter(failed.values())))
-
-    def source(self, model: str, share_pct: int) -> ModelSource:
-        return self._target.source(self._entries[model], share_pct)
-
-    @staticmethod
-    def _tell(progress: Progress) -> None:
-        say(progress.line())
-
-
 def gpulets_of(kind: str, study: Study | None) -> Gpulets:
     """Raises ConfigError for a kind that does not exist, or that this profile is not for."""
     if kind not in GPULETS:
@@ -148,7 +92,12 @@ def gpulets_of(kind: str, study: Study | None) -> Gpulets:
 
 
 def device_of(gpulets: Gpulets, type_name: str) -> DeviceInfo:
-    """The device of this machine that gpulets of the kind are parts of."""
+    """The device of this machine that gpulets of the kind are parts of.
+
+    Raises ConfigError where there is no such GPU.
+    """
+    if gpulets.kind == "green":
+        return gpu_device("green", BackendConfig(name="bench", type=type_name))
     cores = tuple(core.usable_cores()) if gpulets.kind == "cpu" else ()
     return DeviceInfo(
         name="bench",
@@ -157,6 +106,17 @@ def device_of(gpulets: Gpulets, type_name: str) -> DeviceInfo:
         cores=cores,
         emulated=gpulets.emulated,
     )
+
+
+def on_units(placed: Sequence[PlacedGpulet], device: DeviceInfo) -> list[PlacedGpulet]:
+    """The same beside each other on a GPU; as they are elsewhere. Raises ConfigError."""
+    if device.kind != "green":
+        return list(placed)
+    places = place_units([g.share_pct for g in placed], [None] * len(placed), device)
+    return [
+        msgspec.structs.replace(gpulet, units=units)
+        for gpulet, units in zip(placed, places, strict=True)
+    ]
 
 
 class Bed:
@@ -225,6 +185,7 @@ class Bed:
                 kind=self._gpulets.kind,
                 share_pct=gpulet.share_pct,
                 cores=gpulet.cores,
+                units=gpulet.units,
             )
         )
 
@@ -263,6 +224,7 @@ class Bed:
                 kind=self._gpulets.kind,
                 share_pct=gpulet.share_pct,
                 cores=gpulet.cores,
+                units=gpulet.units,
                 models=(fit,),
             )
         )
@@ -307,11 +269,14 @@ def _place(gpulets: Sequence[GpuletPlan], device: DeviceInfo) -> tuple[PlacedGpu
     if sum(gpulet.share_pct for gpulet in gpulets) <= 100:
         placed = arrange((), gpulets, device, 0)
     else:
+        # All of the device for each: one above the other.
+        units = Units(0, device.units, device.remainder_sms > 0) if device.units else None
         placed = tuple(
             PlacedGpulet(
                 number=number,
                 share_pct=gpulet.share_pct,
                 cores=device.cores,
+                units=units,
                 given_pct=float(gpulet.share_pct),
                 models=gpulet.models,
             )

@@ -22,15 +22,13 @@ from typing import Any, NamedTuple
 from bed import (
     GPULETS,
     Bed,
-    EmulatedModels,
     Load,
-    Models,
-    StoredModels,
     device_of,
     gpulets_of,
     run_load,
     run_main,
 )
+from bed_models import EmulatedModels, Models, StoredModels
 from lines import ROOT, emit, load_average, say
 from search import bisect
 from study import (

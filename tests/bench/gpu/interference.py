@@ -10,7 +10,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from bed import run_main
+from bed import (
+    run_main,
+)
 from lines import emit
 
 from glet.errors import ConfigError, ProfileError

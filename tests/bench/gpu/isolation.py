@@ -16,15 +16,15 @@ from bed import (
     Bed,
     Gpulets,
     Load,
-    Models,
-    StoredModels,
     add_task,
     device_of,
     finished,
     gpulets_of,
+    on_units,
     one_gpulet,
     run_main,
 )
+from bed_models import Models, StoredModels
 from lines import emit, load_average
 
 from glet.clock import SystemClock
@@ -70,10 +70,11 @@ def seats(mechanism: Mechanism, shares: tuple[ModelShare, ModelShare]) -> list[P
             raise ConfigError(f"{len(usable)} core is too few for two gpulets; 2 are needed")
         half = len(usable) // 2
         cores = (usable, usable) if mechanism.overlap else (usable[:half], usable[half:])
-    return [
+    placed = [
         one_gpulet(0, mechanism.victim_pct, cores[0], victim),
         one_gpulet(1, mechanism.aggressor_pct, cores[1], aggressor),
     ]
+    return on_units(placed, device_of(gpulets_of(mechanism.kind, None), "bench"))
 
 
 def run(gpulets: Gpulets, models: Models, placed: list[PlacedGpulet], args: Any) -> dict[str, Any]:

@@ -18,13 +18,14 @@ import numpy as np
 from bed import (
     GPULETS,
     Bed,
-    StoredModels,
     device_of,
     gpulets_of,
+    on_units,
     one_gpulet,
     run_main,
     staged,
 )
+from bed_models import StoredModels
 from lines import emit, load_average
 from load_rate import FLOATS, MAX_BATCH, null_engine
 
@@ -98,13 +99,15 @@ def compare(args: Any) -> None:
     """A line per model and batch."""
     gpulets = gpulets_of(args.kind, None)
     clock = SystemClock()
-    models = StoredModels(args.models, args.names, device_of(gpulets, args.kind), clock)
+    device = device_of(gpulets, args.kind)
+    models = StoredModels(args.models, args.names, device, clock)
     cores = core.usable_cores()[:1] if args.kind == "cpu" else []
     for name in args.names:
         entry = Repository(args.models).entry(name)
         arrays = staged(models, name, np.random.default_rng(0))
         with Bed(gpulets, models, None, margin_ms=0.0) as bed:
-            place = one_gpulet(0, args.share, cores, ModelShare(model=name, batch=1))
+            lone = one_gpulet(0, args.share, cores, ModelShare(model=name, batch=1))
+            (place,) = on_units([lone], device)
             bed.add(place)
             bed.load(place, place.models[0])
             for batch in [b for b in BATCHES if b <= entry.config.max_batch]:

@@ -24,17 +24,16 @@ import zmq
 from bed import (
     GPULETS,
     Bed,
-    EmulatedModels,
     Gpulets,
     Load,
-    Models,
-    StoredModels,
     add_task,
     device_of,
     gpulets_of,
+    on_units,
     one_gpulet,
     run_main,
 )
+from bed_models import EmulatedModels, Models, StoredModels
 from lines import ROOT, emit, load_average, say
 from study import Study, read_study
 
@@ -129,10 +128,11 @@ class Resize:
 
 
 def places_of(gpulets: Gpulets, share_pct: int) -> list[PlacedGpulet]:
-    """Two places beside each other: other cores where a gpulet is a set of cores."""
+    """Two places beside each other: other cores or units where a gpulet is a set of them."""
     model = ModelShare(model="", batch=1)
     if gpulets.kind != "cpu":
-        return [one_gpulet(number, share_pct, (), model) for number in (0, 1)]
+        made = [one_gpulet(number, share_pct, (), model) for number in (0, 1)]
+        return on_units(made, device_of(gpulets, "bench"))
     cores = core.usable_cores()
     half = max(1, len(cores) * share_pct // 100)
     return [
@@ -162,7 +162,8 @@ def change(gpulets: Gpulets, models: Models, study: Study | None, args: Any) -> 
             one: Move | Resize = Move(bed, made, share, places)
             if args.change == "resize":
                 halved = msgspec.structs.replace(places[1], share_pct=args.share // 2)
-                one = Resize(bed, share, [places[0], halved])
+                halves = on_units([halved], device_of(gpulets, "bench"))
+                one = Resize(bed, share, [places[0], *halves])
             times = []
             for _ in range(args.changes):
                 # Changes without a pause would leave the load no time to run.
@@ -230,6 +231,7 @@ def process_ms(gpulets: Gpulets, models: Models, args: Any) -> float:
                     kind=gpulets.kind,
                     share_pct=args.share,
                     cores=place.cores,
+                    units=place.units,
                 ),
             )
             done(wait_for(channel, child, StepDone)[1])
