@@ -49,6 +49,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_model_on_shares_of_a_gpu(folder: Path, fake_cuda: Path) -> None:
     done = profile(
         folder, fake_cuda, "--partition", "green", *SHARES, *QUICK,

@@ -1,15 +1,9 @@
 """Green gpulets and captured graphs from Python, on a libcuda.so.1 that computes on the host."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-FAKE_SOURCES = sorted((ROOT / "tests" / "cpp").glob("fake_cuda*.cpp"))
 
 # What stands for torch: a model y = 2 x of one float32 per item, captured on the fake driver.
 FAKE_TORCH = """
@@ -81,18 +75,6 @@ def serve(engine, gpulet, model, values):
 """
 
 
-@pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
-    if compiler is None:
-        pytest.skip("no C++ compiler to build the fake libcuda.so.1 with")
-    folder = tmp_path_factory.mktemp("fake")
-    flags = ["-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{ROOT / 'csrc'}"]
-    library = str(folder / "libcuda.so.1")
-    subprocess.run([compiler, *flags, *map(str, FAKE_SOURCES), "-o", library], check=True)
-    return folder
-
-
 def run(folder: Path, script: str) -> None:
     env = {**os.environ, "LD_LIBRARY_PATH": str(folder), "FAKE_CUDA": ""}
     left = 'gc.collect()\nfor what in ("contexts", "graphs", "memory", "pinned", "primary", '
@@ -108,9 +90,9 @@ def run(folder: Path, script: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_model_is_captured_served_and_resized(fake: Path) -> None:
+def test_a_model_is_captured_served_and_resized(fake_cuda: Path) -> None:
     run(
-        fake,
+        fake_cuda,
         """
 with core.Engine() as engine:
     half = engine.add_gpulet(1, "green", 50, placement=core.Placement(0, 7))
@@ -135,9 +117,9 @@ with core.Engine() as engine:
     )
 
 
-def test_what_cannot_be_captured_is_called_and_errors_are_named(fake: Path) -> None:
+def test_what_cannot_be_captured_is_called_and_errors_are_named(fake_cuda: Path) -> None:
     run(
-        fake,
+        fake_cuda,
         """
 class OutOfMemoryError(RuntimeError):
     pass
@@ -170,9 +152,9 @@ with core.Engine() as engine:
     )
 
 
-def test_wrong_calls_say_what_is_valid(fake: Path) -> None:
+def test_wrong_calls_say_what_is_valid(fake_cuda: Path) -> None:
     run(
-        fake,
+        fake_cuda,
         """
 def why(action):
     try:

@@ -159,6 +159,9 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
     if name.startswith("streams") and gpulets.emulated:
         say(f"  {scenario}, {name}: an emulated device does not say what free streams do; left out")
         return
+    if name == "streams-priority":
+        say(f"  {scenario}, {name}: the streams of gpulets all have one priority; left out")
+        return
     tasks = tasks_of(scenario, study, slo_batch)
     system = SYSTEMS[name](study, tasks, args.latency_ratio)
     say(f"  {scenario}, SLO {params['slo']}, {name}: predicted factor {system.predicted:.4g}, "
