@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -166,23 +166,26 @@ def relative_error(got: "torch.Tensor", right: "torch.Tensor") -> float | None:
     return error if math.isfinite(error) else None
 
 
-def overlap_ms(parts: Parts, kernel: Any) -> tuple[float, float]:
-    """Least wall time of a graph on one half of the units, and of one on each half at once."""
-    half = parts.grid["units"] // 2
-    with parts.part(0, half) as (one, sms), parts.part(half, half) as (two, _):
-        graphs = [_spin_graph(parts.gpu, stream, sms, kernel) for stream in (one, two)]
+def overlap_ms(parts: Parts, kernel: Any, gpulets: int = 2) -> tuple[float, float]:
+    """Least wall time of a graph on one of so many equal parts, and of one on each at once."""
+    size = parts.grid["units"] // gpulets
+    with ExitStack() as stack:
+        made = [stack.enter_context(parts.part(i * size, size)) for i in range(gpulets)]
+        streams = [stream for stream, _ in made]
+        graphs = [_spin_graph(parts.gpu, stream, sms, kernel) for stream, sms in made]
 
         def run(count: int) -> float:
             start_s = time.perf_counter()
-            for stream, (graph, _) in list(zip((one, two), graphs, strict=True))[:count]:
+            for stream, (graph, _) in list(zip(streams, graphs, strict=True))[:count]:
                 with parts.gpu.on_stream(stream):
                     graph.replay()
-            for stream in (one, two):
+            for stream in streams:
                 parts.gpu.wait(stream)
             return (time.perf_counter() - start_s) * 1000.0
 
-        run(2)
-        alone_ms, together_ms = (min(run(count) for _ in range(REPEATS)) for count in (1, 2))
+        run(gpulets)
+        alone_ms = min(run(1) for _ in range(REPEATS))
+        together_ms = min(run(gpulets) for _ in range(REPEATS))
         for graph, _ in graphs:
             parts.gpu.release(graph)
         return alone_ms, together_ms
