@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from glet.native import core
-from glet.serve.model_loader import ModelLoader, model_plan
+from glet.serve.model_loader import ModelLoader, model_plan, untagged
 from glet.types.model import Signature, TensorSpec
 from glet.wire.messages import Limits, ModelSource
 
@@ -74,3 +74,9 @@ def test_an_emulated_model_takes_the_time_of_another_share(engine: Any) -> None:
     # An emulated batch never ends early.
     assert min(engine.measure(0, 7, 1, 3)) >= 5e6
     assert min(engine.measure(0, 7, 4, 2)) >= 20e6
+
+
+def test_errors_of_runners_are_told_without_their_place_in_the_core() -> None:
+    assert untagged("[GraphRunner] capture of batch 1: odd") == "capture of batch 1: odd"
+    assert untagged("[PythonRunner] odd") == "odd"
+    assert untagged("[Engine] odd") == "[Engine] odd"

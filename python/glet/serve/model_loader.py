@@ -187,6 +187,13 @@ def _first_gpu() -> Gpu:
     return TorchGpu()
 
 
+def untagged(line: str) -> str:
+    """What a model's runner says, without where in the core it was said."""
+    for tag in ("[PythonRunner] ", "[GraphRunner] "):
+        line = line.removeprefix(tag)
+    return line
+
+
 def open_torch() -> None:
     """Opens the library that compiled models need; again does nothing. Raises DeviceError."""
     core.load_torch(str(find_torch().libtorch_cpu))

@@ -23,7 +23,7 @@ from glet.serve.dram_demand import DramCounter, estimated, peak_bytes_per_s
 from glet.serve.engine_partition import add_gpulet
 from glet.serve.gpus import VISIBLE
 from glet.serve.memory_used import used_memory_mb
-from glet.serve.model_loader import ModelLoader, model_plan, open_torch
+from glet.serve.model_loader import ModelLoader, model_plan, open_torch, untagged
 from glet.serve.profiler_beside import Compared, measure_beside
 from glet.serve.profiler_rule import Measured, Run, StopRule, measure_point
 from glet.serve.status import LineReader
@@ -232,7 +232,7 @@ def main(argv: Sequence[str]) -> int:
             bench.close()
     except (GletError, OSError, MemoryError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        message = line.removeprefix("[PythonRunner] ")
+        message = untagged(line)
         tell(Failed(message=message, is_input=getattr(error, "exit_code", 1) == 2))
     return 0
 

@@ -12,7 +12,7 @@ from glet.native import core
 from glet.serve.engine_partition import add_gpulet, resize_gpulet
 from glet.serve.measure import batches_up_to, measure_latency
 from glet.serve.memory_used import used_memory_mb
-from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan
+from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan, untagged
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
@@ -82,7 +82,7 @@ class StepWorker:
             # The backend is told, and says it to whoever has to know.
             logger.info("step failed kind=%s: %s", type(step).__name__, error)
             line = (str(error).splitlines() or [type(error).__name__])[0]
-            line = line.removeprefix("[PythonRunner] ")
+            line = untagged(line)
             what = f"model {step.source.name!r}: " if isinstance(step, LoadModel) else ""
             return StepDone(step=step.step, error=what + line.removeprefix(what))
 
