@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from glet.client import Client
 from glet.clock import ManualClock, SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig
 from glet.control.round import Round
-from glet.errors import ConfigError
+from glet.errors import ConfigError, UnavailableError
 from glet.serve.controller import Controller
 from glet.serve.controller_child import ControllerOptions, controller_endpoint
 from glet.serve.record_file import RecordFile
@@ -36,7 +38,7 @@ from glet.wire.messages import (
 )
 
 MODEL_TOML = """
-slo_ms = 500.0
+slo_ms = 5000.0
 max_batch = 8
 [[input]]
 name = "x"
@@ -48,7 +50,7 @@ dtype = "float32"
 shape = [4]
 """
 X = np.arange(4, dtype=np.float32)
-WAIT_S = 30.0
+WAIT_S = 90.0
 PLAN = Plan(gpulets=(GpuletPlan(device=0, share_pct=50, models=(ModelShare(model="a", batch=2),)),))
 
 
@@ -223,3 +225,36 @@ def test_following_needs_profiles(tmp_path: Path) -> None:
 def test_an_open_address_needs_insecure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--insecure"):
         LocalCluster(config(tmp_path, address="tcp://0.0.0.0:5600"), SystemClock()).start()
+
+
+@pytest.mark.slow
+def test_two_frontends_serve_and_one_goes_on_alone(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    cluster = msgspec.structs.replace(config(tmp_path, mode="static"), run_dir=str(run))
+    file = tmp_path / "cluster.json"
+    file.write_bytes(msgspec.json.encode(cluster))
+    second = f"ipc://{tmp_path}/second"
+    command = [sys.executable, "-m", "glet.cli.frontend", str(file), "--listen", second]
+    with LocalCluster(cluster, SystemClock()) as started:
+        beside = subprocess.Popen([*command, "--no-controller"], stderr=subprocess.DEVNULL)
+        try:
+            with Client(started.endpoint) as one, Client(second) as other:
+
+                def serves(client: Client) -> bool:
+                    try:
+                        return bool(np.array_equal(client.infer("a", {"x": X}), X))
+                    except UnavailableError:
+                        return False
+
+                wait_for(lambda: serves(one) and serves(other), started.poll)
+                executors = [row["pid"] for row in other.stats()["executors"]]
+                os.kill(started.pids()["frontend"], signal.SIGKILL)
+                # Nobody polls: the first one is not started again meanwhile.
+                for _ in range(20):
+                    assert serves(other)
+                wait_for(lambda: serves(one), started.poll)
+                assert [row["pid"] for row in one.stats()["executors"]] == executors
+        finally:
+            beside.terminate()
+            assert beside.wait(WAIT_S) == 0

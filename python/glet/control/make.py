@@ -9,6 +9,7 @@ import msgspec
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, ControlConfig
 from glet.control.loop import ControlLoop
+from glet.control.objectives import AppObjectives
 from glet.control.record import Header, header_of
 from glet.errors import ConfigError
 from glet.plan.problem import DeviceType
@@ -19,10 +20,11 @@ from glet.types.plan import Plan
 
 
 class Made(NamedTuple):
-    """A loop, and the first line of its record."""
+    """A loop, the first line of its record, and what apps leave their models."""
 
     loop: ControlLoop
     header: Header
+    objectives: AppObjectives
 
 
 def make_loop(
@@ -40,7 +42,7 @@ def make_loop(
             "or say mode static"
         )
     loop = ControlLoop(control, types, plan=plan, margin_ms=cluster.margin_ms, clock=clock)
-    return Made(loop, header_of(cluster, control, plan))
+    return Made(loop, header_of(cluster, control, plan), AppObjectives(types.values()))
 
 
 def decided(cluster: ClusterConfig) -> ControlConfig:

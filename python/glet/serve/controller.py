@@ -19,6 +19,7 @@ import zmq
 from glet import log
 from glet.clock import Clock, SystemClock
 from glet.control.make import make_loop
+from glet.control.objectives import AppObjectives
 from glet.control.record import line_of
 from glet.control.round import Round
 from glet.errors import GletError
@@ -28,6 +29,7 @@ from glet.serve.controller_child import BEAT_S, ControllerOptions, controller_en
 from glet.serve.poll_loop import PollLoop
 from glet.serve.record_file import RecordFile
 from glet.serve.run_dir import RunDir
+from glet.types.app import AppSpec
 from glet.types.observation import Observation
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
@@ -69,6 +71,7 @@ class Controller:
         loop: Decides,
         record: RecordFile,
         clock: Clock,
+        objectives: AppObjectives | None = None,
     ) -> None:
         """Raises ConfigError when its address is taken or open to others."""
         control = options.cluster.control
@@ -78,6 +81,8 @@ class Controller:
         self._leader = options.leader
         self._mode = mode
         self._observer = Observer(mean_s=control.mean_s, peak_s=control.peak_s)
+        self._objectives = objectives or AppObjectives(())
+        self._apps: dict[str, AppSpec] = {}
         self._observation: Observation | None = None
         self._plan: NewPlan | None = None
         # Connections of the leader that were sent the plan: a new one may have lost the message.
@@ -123,9 +128,17 @@ class Controller:
             self._alive.heard(peer, now_s)
             if isinstance(message, FrontendReport):
                 has_news = self._observer.report(message, now_s) or has_news
+                self._apps = {
+                    app.name: app.spec
+                    for state in message.states
+                    for app in state.apps
+                    if app.spec is not None
+                }
         self._send_plan()
         if has_news and self._observer.alive(now_s):
-            self._observation = self._observer.observe(now_s)
+            self._observation = self._objectives.tightened(
+                self._observer.observe(now_s), self._apps.values()
+            )
             if self._observation.span_s < LEAST_SPAN_S:
                 return
             held = self._loop.on_observation(self._observation)
@@ -178,7 +191,9 @@ def make_controller(options: ControllerOptions, clock: Clock) -> Controller:
     made = make_loop(options.cluster, clock=clock)
     record = RecordFile(options.cluster.control.record)
     try:
-        controller = Controller(options, made.header.control.mode, made.loop, record, clock)
+        controller = Controller(
+            options, made.header.control.mode, made.loop, record, clock, made.objectives
+        )
     except GletError:
         record.close()
         raise
