@@ -103,7 +103,7 @@ def demo(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         cache=str(args.cache.resolve()),
         partition=args.partition,
         control=ControlConfig(mode=args.control),
-        backend=(BackendConfig(profile=args.profile and os.path.abspath(args.profile)),),
+        backend=(BackendConfig(profile=os.path.abspath(args.profile) if args.profile else ""),),
     )
     with LocalCluster(config, clock, report=say) as cluster:
         found = measure(args, cluster, Repository(folder), clock, console)
