@@ -6,6 +6,7 @@ seconds; the slope is a straight line through what came after the warm-up, per r
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ MODELS = {
 PERIOD_S = 120.0
 EVERY_S = 5.0
 WARM_UP = 0.2
+QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 POLL_S = 0.1
 SAMPLE = [("x", np.zeros(4, dtype=np.float32))]
 Memory = dict[str, list[tuple[float, float]]]
@@ -105,7 +107,8 @@ def main() -> None:
                 records = loop.records()
             finally:
                 loop.close()
-        changes = sum('"plan":{' in line for line in record.read_text().splitlines())
+        rounds = [json.loads(line) for line in record.read_text().splitlines()]
+        changes = sum(line.get("plan") is not None for line in rounds)
     outcomes = Counter(Outcome(int(number)).name.lower() for number in records["outcome"])
     emit(
         "soak",
@@ -114,7 +117,10 @@ def main() -> None:
         outcomes=dict(outcomes),
         unanswered=outcomes.get("unanswered", 0),
         plan_changes=changes,
-        memory_mb={role: round(points[-1][1], 1) for role, points in found.items()},
+        memory_mb={
+            role: [round(points[int(part * (len(points) - 1))][1], 1) for part in QUARTERS]
+            for role, points in found.items()
+        },
         slope_mb_per_hour={
             role: round(slope_mb_per_hour(points, args.seconds), 2)
             for role, points in found.items()
