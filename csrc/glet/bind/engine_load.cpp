@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "glet/bind/bind.h"
+#include "glet/bind/load_run.h"
 #include "glet/bind/nanos.h"
 
 namespace py = pybind11;
@@ -20,16 +21,8 @@ using namespace py::literals;
 namespace glet::bind {
 namespace {
 
-using ArrivalsNs = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
-using SampleOrder = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
 using Routes = std::vector<std::tuple<py::object, exec::GpuletId, exec::ModelId, double>>;
 using Samples = std::vector<std::vector<py::array>>;
-
-constexpr double kForever_s = 1e6;
-
-Nanos seconds(double value) {
-  return Nanos(static_cast<std::int64_t>(std::clamp(value, 0.0, kForever_s) * 1e9));
-}
 
 std::vector<net::EngineRoute> routes_of(const Routes& given) {
   std::vector<net::EngineRoute> routes;
@@ -70,29 +63,6 @@ void set_routes(net::EngineLoad& load, int model, const Routes& given) {
   load.set_routes(model, routes);
 }
 
-bool wait(net::EngineLoad& load, double timeout_s) {
-  const py::gil_scoped_release release;
-  return load.wait(seconds(timeout_s));
-}
-
-py::list progress(net::EngineLoad& load) {
-  py::list list;
-  for (const net::LoadProgress& p : load.progress()) {
-    const py::bytes error(p.first_error);
-    list.append(py::dict("sent"_a = p.sent, "ok"_a = p.ok, "good"_a = p.good, "late"_a = p.late,
-                         "full"_a = p.full, "failed"_a = p.failed, "unavailable"_a = p.unavailable,
-                         "p50_ms"_a = p.p50_ms, "p99_ms"_a = p.p99_ms,
-                         "mean_batch"_a = p.mean_batch,
-                         "first_error"_a = error.attr("decode")("utf-8", "replace")));
-  }
-  return list;
-}
-
-py::array records(const net::EngineLoad& load) {
-  const auto& all = load.records();
-  return py::array_t<net::LoadRecord>(static_cast<py::ssize_t>(all.size()), all.data());
-}
-
 std::optional<std::int64_t> first_batch_ns(const net::EngineLoad& load, int model,
                                            const py::object& engine, exec::GpuletId gpulet) {
   const Nanos at = load.first_batch(model, engine_of(engine).get(), gpulet);
@@ -111,11 +81,11 @@ void bind_engine_load(py::module_& m) {
            "sample_order"_a = py::none(), "deadline_ms"_a = py::none(), "slo_ms"_a = py::none())
       .def("set_routes", set_routes, "model"_a, "routes"_a)
       .def("start", &EngineLoad::start, nogil)
-      .def("wait", wait, "timeout_s"_a)
+      .def("wait", wait_for_load<EngineLoad>, "timeout_s"_a)
       .def("stop", &EngineLoad::stop, nogil)
       .def("close", &EngineLoad::close, nogil)
-      .def("progress", progress)
-      .def("records", records)
+      .def("progress", load_progress<EngineLoad>)
+      .def("records", load_records<EngineLoad>)
       .def("first_batch_ns", first_batch_ns, "model"_a, "engine"_a, "gpulet"_a);
 }
 

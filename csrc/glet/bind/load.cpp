@@ -12,6 +12,7 @@
 
 #include "glet/bind/arrays.h"
 #include "glet/bind/bind.h"
+#include "glet/bind/load_run.h"
 #include "glet/net/load_loop.h"
 
 namespace py = pybind11;
@@ -19,15 +20,6 @@ using namespace py::literals;
 
 namespace glet::bind {
 namespace {
-
-using ArrivalsNs = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
-using SampleOrder = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
-
-constexpr double kForever_s = 1e6;
-
-Nanos seconds(double value) {
-  return Nanos(static_cast<std::int64_t>(std::clamp(value, 0.0, kForever_s) * 1e9));
-}
 
 std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::string& address,
                                          int connections, double connect_s, double drain_s) {
@@ -72,29 +64,6 @@ void start_closed(net::LoadLoop& loop, int in_flight, std::optional<double> dura
   loop.start_closed(closed);
 }
 
-bool wait(net::LoadLoop& loop, double timeout_s) {
-  const py::gil_scoped_release release;
-  return loop.wait(seconds(timeout_s));
-}
-
-py::list progress(net::LoadLoop& loop) {
-  py::list list;
-  for (const net::LoadProgress& p : loop.progress()) {
-    const py::bytes error(p.first_error);
-    list.append(py::dict("sent"_a = p.sent, "ok"_a = p.ok, "good"_a = p.good, "late"_a = p.late,
-                         "full"_a = p.full, "failed"_a = p.failed, "unavailable"_a = p.unavailable,
-                         "p50_ms"_a = p.p50_ms, "p99_ms"_a = p.p99_ms,
-                         "mean_batch"_a = p.mean_batch,
-                         "first_error"_a = error.attr("decode")("utf-8", "replace")));
-  }
-  return list;
-}
-
-py::array records(const net::LoadLoop& loop) {
-  const auto& all = loop.records();
-  return py::array_t<net::LoadRecord>(static_cast<py::ssize_t>(all.size()), all.data());
-}
-
 }  // namespace
 
 void bind_load(py::module_& m) {
@@ -109,11 +78,11 @@ void bind_load(py::module_& m) {
       .def("start_open", &net::LoadLoop::start_open, py::call_guard<py::gil_scoped_release>())
       .def("start_closed", start_closed, "in_flight"_a, py::kw_only(), "duration_s"_a = py::none(),
            "requests"_a = py::none())
-      .def("wait", wait, "timeout_s"_a)
+      .def("wait", wait_for_load<net::LoadLoop>, "timeout_s"_a)
       .def("stop", &net::LoadLoop::stop, py::call_guard<py::gil_scoped_release>())
       .def("close", &net::LoadLoop::close, py::call_guard<py::gil_scoped_release>())
-      .def("progress", progress)
-      .def("records", records);
+      .def("progress", load_progress<net::LoadLoop>)
+      .def("records", load_records<net::LoadLoop>);
 }
 
 }  // namespace glet::bind

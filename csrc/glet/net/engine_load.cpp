@@ -21,7 +21,6 @@ constexpr Nanos kSpin = std::chrono::microseconds(20);
 constexpr std::size_t kBurst = 128;
 // Answers counted under one lock: the sender waits for it.
 constexpr std::size_t kAnswers = 256;
-constexpr std::int64_t kNanosPerMicro = 1000;
 
 class Staged : public exec::Payload {
  public:
@@ -32,31 +31,6 @@ class Staged : public exec::Payload {
  private:
   std::shared_ptr<const StagedInputs> inputs_;
 };
-
-std::int32_t microseconds(Nanos time) {
-  const std::int64_t value = time.count() / kNanosPerMicro;
-  return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, 0, INT32_MAX));
-}
-
-void check_model(const EngineLoadModel& model) {
-  const auto fail = [](const std::string& what) {
-    throw ArgumentError("[EngineLoad.add_model] " + what);
-  };
-  if (model.samples.empty()) fail("no samples; give at least one");
-  if (!std::is_sorted(model.arrivals_ns.begin(), model.arrivals_ns.end())) {
-    fail("arrivals are not sorted");
-  }
-  if (!model.arrivals_ns.empty() && model.arrivals_ns.front() < 0) fail("an arrival is below 0");
-  if (!model.sample_order.empty() && model.sample_order.size() != model.arrivals_ns.size()) {
-    fail(std::to_string(model.sample_order.size()) + " sample indices for " +
-         std::to_string(model.arrivals_ns.size()) + " arrivals; give one each, or none");
-  }
-  for (const std::int32_t index : model.sample_order) {
-    if (index >= 0 && static_cast<std::size_t>(index) < model.samples.size()) continue;
-    fail("sample index " + std::to_string(index) + "; valid are 0 to " +
-         std::to_string(model.samples.size() - 1));
-  }
-}
 
 void check_weights(const std::vector<EngineRoute>& routes) {
   for (const EngineRoute& route : routes) {
@@ -80,7 +54,8 @@ EngineLoad::~EngineLoad() {
 int EngineLoad::add_model(EngineLoadModel model) {
   const std::lock_guard lock(mutex_);
   if (started_) throw ArgumentError("[EngineLoad.add_model] the run has started");
-  check_model(model);
+  check_schedule("[EngineLoad.add_model] ", model.samples.size(), model.arrivals_ns,
+                 model.sample_order);
   auto made = std::make_unique<Model>();
   for (StagedInputs& sample : model.samples) {
     made->samples.push_back(std::make_shared<const StagedInputs>(std::move(sample)));
@@ -349,8 +324,8 @@ void EngineLoad::take(const std::vector<exec::Completion>& done, Nanos now) {
     record.outcome = static_cast<std::int32_t>(answer.outcome);
     if (answer.outcome == exec::Outcome::kOk) {
       record.batch = answer.batch;
-      record.queue_us = microseconds(answer.queued);
-      record.execute_us = microseconds(answer.executed);
+      record.queue_us = record_us(answer.queued);
+      record.execute_us = record_us(answer.executed);
       if (target.first_batch == kNever) target.first_batch = now - answer.executed;
     } else if (answer.error != nullptr) {
       model.counters.note_error("failed: " + *answer.error);

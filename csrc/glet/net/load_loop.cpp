@@ -16,7 +16,6 @@ constexpr Nanos kSpin = std::chrono::microseconds(20);
 // Requests sent in a row before answers are looked at, when the schedule is behind.
 constexpr int kBurst = 64;
 constexpr std::size_t kFirstRecords = 1 << 16;
-constexpr std::int64_t kNanosPerMicro = 1000;
 
 ConnectionLimits load_limits() {
   ConnectionLimits limits;
@@ -24,11 +23,6 @@ ConnectionLimits load_limits() {
   // all the others would be another load than the one asked for.
   limits.hold = std::chrono::milliseconds(100);
   return limits;
-}
-
-std::int32_t microseconds(Nanos time) {
-  const std::int64_t value = time.count() / kNanosPerMicro;
-  return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, 0, INT32_MAX));
 }
 
 std::int32_t largest(std::span<const std::byte> bytes) {
@@ -42,26 +36,6 @@ std::int32_t largest(std::span<const std::byte> bytes) {
     best_value = value;
   }
   return best;
-}
-
-void check(const LoadModel& model) {
-  const auto fail = [&model](const std::string& what) {
-    throw ArgumentError("[LoadLoop.add_model] model '" + model.name + "': " + what);
-  };
-  if (model.samples.empty()) fail("no samples; give at least one");
-  if (!std::is_sorted(model.arrivals_ns.begin(), model.arrivals_ns.end())) {
-    fail("arrivals are not sorted");
-  }
-  if (!model.arrivals_ns.empty() && model.arrivals_ns.front() < 0) fail("an arrival is below 0");
-  if (!model.sample_order.empty() && model.sample_order.size() != model.arrivals_ns.size()) {
-    fail(std::to_string(model.sample_order.size()) + " sample indices for " +
-         std::to_string(model.arrivals_ns.size()) + " arrivals; give one each, or none");
-  }
-  for (const std::int32_t index : model.sample_order) {
-    if (index >= 0 && static_cast<std::size_t>(index) < model.samples.size()) continue;
-    fail("sample index " + std::to_string(index) + "; valid are 0 to " +
-         std::to_string(model.samples.size() - 1));
-  }
 }
 
 }  // namespace
@@ -86,7 +60,8 @@ LoadLoop::~LoadLoop() {
 int LoadLoop::add_model(LoadModel model) {
   const std::lock_guard lock(mutex_);
   if (started_) throw ArgumentError("[LoadLoop.add_model] the run has started");
-  check(model);
+  check_schedule("[LoadLoop.add_model] model '" + model.name + "': ", model.samples.size(),
+                 model.arrivals_ns, model.sample_order);
   models_.push_back(std::move(model));
   counters_.push_back(std::make_unique<LoadCounters>());
   return static_cast<int>(models_.size()) - 1;
@@ -297,8 +272,8 @@ void LoadLoop::record_answer(const Answer& answer, Nanos now) {
   record.outcome = static_cast<std::int32_t>(outcome);
   if (answer.ok()) {
     record.batch = answer.times.batch;
-    record.queue_us = microseconds(answer.times.queued);
-    record.execute_us = microseconds(answer.times.executed);
+    record.queue_us = record_us(answer.times.queued);
+    record.execute_us = record_us(answer.times.executed);
     const bool readable = answer.outputs && !answer.outputs->empty() &&
                           answer.outputs->front().dtype == exec::DType::kFloat32;
     if (models_[number].read_answer && readable) {

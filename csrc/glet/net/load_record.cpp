@@ -5,10 +5,13 @@
 #include <cmath>
 #include <limits>
 
+#include "glet/error.h"
+
 namespace glet::net {
 namespace {
 
 constexpr double kNanosPerMilli = 1e6;
+constexpr std::int64_t kNanosPerMicro = 1000;
 constexpr int kBucketBits = 4;
 
 // The four bits below the leading one choose among the 16 buckets of a doubling.
@@ -25,6 +28,29 @@ double bucket_middle_ns(std::size_t bucket) {
 }
 
 }  // namespace
+
+std::int32_t record_us(Nanos time) {
+  const std::int64_t value = time.count() / kNanosPerMicro;
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, 0, INT32_MAX));
+}
+
+void check_schedule(const std::string& where, std::size_t samples,
+                    const std::vector<std::int64_t>& arrivals_ns,
+                    const std::vector<std::int32_t>& sample_order) {
+  const auto fail = [&where](const std::string& what) { throw ArgumentError(where + what); };
+  if (samples == 0) fail("no samples; give at least one");
+  if (!std::is_sorted(arrivals_ns.begin(), arrivals_ns.end())) fail("arrivals are not sorted");
+  if (!arrivals_ns.empty() && arrivals_ns.front() < 0) fail("an arrival is below 0");
+  if (!sample_order.empty() && sample_order.size() != arrivals_ns.size()) {
+    fail(std::to_string(sample_order.size()) + " sample indices for " +
+         std::to_string(arrivals_ns.size()) + " arrivals; give one each, or none");
+  }
+  for (const std::int32_t index : sample_order) {
+    if (index >= 0 && static_cast<std::size_t>(index) < samples) continue;
+    fail("sample index " + std::to_string(index) + "; valid are 0 to " +
+         std::to_string(samples - 1));
+  }
+}
 
 void LoadCounters::count_answer(const LoadRecord& record, Nanos slo) {
   if (record.outcome < kUnanswered) add(outcomes_[static_cast<std::size_t>(record.outcome)], 1);

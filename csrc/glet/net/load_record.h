@@ -48,6 +48,15 @@ struct LoadModel {
   bool read_answer = false;
 };
 
+// A duration of a record: whole microseconds, 0 to the largest that fits.
+std::int32_t record_us(Nanos time);
+
+// Throws ArgumentError, its text begun by `where`, when there is no sample, arrivals are not sorted
+// or below 0, or `sample_order` is neither empty nor an index of a sample for each.
+void check_schedule(const std::string& where, std::size_t samples,
+                    const std::vector<std::int64_t>& arrivals_ns,
+                    const std::vector<std::int32_t>& sample_order);
+
 // A model's counters since the start; quantiles and mean batch since the previous reading.
 struct LoadProgress {
   std::uint64_t sent = 0, ok = 0, good = 0, late = 0, full = 0, failed = 0, unavailable = 0;
