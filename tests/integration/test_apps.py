@@ -5,12 +5,13 @@ import shutil
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
@@ -20,7 +21,6 @@ from glet.serve.compile_cache import default_cache
 from glet.serve.repository import Repository, read_samples
 from glet.serve.up import LocalCluster
 
-WAIT_S = 30.0
 MODEL = """slo_ms = 2000.0
 max_batch = 8
 [[input]]
@@ -83,14 +83,6 @@ def repository(folder: Path, slo_ms: float = 4000.0) -> Path:
     (folder / "app").mkdir()
     (folder / "app" / "app.toml").write_text(APP.format(slo_ms=slo_ms))
     return folder
-
-
-def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
-    clock = SystemClock()
-    start_s = clock.now_s()
-    while not what():
-        assert clock.now_s() - start_s < WAIT_S
-        poll(0.05)
 
 
 def config(models: Path, **changes: Any) -> ClusterConfig:

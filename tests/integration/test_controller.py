@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from waiting import WAIT_S, wait_for
 
 from glet.client import Client
 from glet.clock import ManualClock, SystemClock
@@ -50,16 +50,7 @@ dtype = "float32"
 shape = [4]
 """
 X = np.arange(4, dtype=np.float32)
-WAIT_S = 90.0
 PLAN = Plan(gpulets=(GpuletPlan(device=0, share_pct=50, models=(ModelShare(model="a", batch=2),)),))
-
-
-def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
-    clock = SystemClock()
-    start_s = clock.now_s()
-    while not what():
-        assert clock.now_s() - start_s < WAIT_S
-        poll(0.05)
 
 
 def config(tmp_path: Path, **control: Any) -> ClusterConfig:

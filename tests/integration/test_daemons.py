@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from waiting import WAIT_S, wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
@@ -56,7 +57,6 @@ def infer(x):
     return x * 2
 """
 X = np.arange(4, dtype=np.float32)
-WAIT_S = 60.0
 
 
 def make_repository(folder: Path, slo_ms: float = 2000.0) -> Path:
@@ -140,15 +140,6 @@ def load(endpoint: str, threads: int = 4) -> Iterator[Load]:
         made.stop()
         for thread in running:
             thread.join()
-
-
-def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
-    """Polls until it holds."""
-    clock = SystemClock()
-    start_s = clock.now_s()
-    while not what():
-        assert clock.now_s() - start_s < WAIT_S
-        poll(0.05)
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zmq
+from waiting import WAIT_S, wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
@@ -29,7 +29,6 @@ from glet.wire.messages import VERSION, ApplyPlan, BackendToFrontend, Hello
 
 CLOCK = SystemClock()
 FAKE_GPU = Path(__file__).resolve().parents[1] / "fake_gpu"
-WAIT_S = 60.0
 X = np.arange(4, dtype=np.float32)
 MODEL_TOML = """
 slo_ms = 5000.0
@@ -128,14 +127,6 @@ def load(address: str, *models: str) -> Iterator[Counter[str]]:
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    until_s = CLOCK.now_s() + WAIT_S
-    while not (found := condition()):
-        assert CLOCK.now_s() < until_s
-        CLOCK.sleep_s(0.02)
-    return found
 
 
 def gpulet(share_pct: int, *models: str) -> GpuletPlan:

@@ -5,13 +5,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from waiting import WAIT_S, wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
@@ -20,7 +20,6 @@ from glet.errors import RequestError
 CLOCK = SystemClock()
 UP = (sys.executable, "-m", "glet.cli.main", "up", "--partition", "mps")
 FAKE_GPU = Path(__file__).resolve().parents[1] / "fake_gpu"
-WAIT_S = 60.0
 X = np.arange(4, dtype=np.float32)
 MODEL_TOML = """
 slo_ms = 5000.0
@@ -84,14 +83,6 @@ def glet_up(models: Path, fake_cuda: Path) -> Iterator[tuple[Client, list[str]]]
         finally:
             process.kill()
             process.stdout.close()
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    until_s = CLOCK.now_s() + WAIT_S
-    while not (found := condition()):
-        assert CLOCK.now_s() < until_s
-        CLOCK.sleep_s(0.05)
-    return found
 
 
 def environment_of(pid: int) -> dict[str, str]:

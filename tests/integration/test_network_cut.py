@@ -8,16 +8,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-
-from glet.clock import SystemClock
+from waiting import WAIT_S, wait_for
 
 HOSTS = {"one": "10.207.0.1", "two": "10.207.0.2"}
-WAIT_S = 90.0
 CLUSTER_TOML = """
 listen = "tcp://10.207.0.1:7100"
 insecure = true
@@ -163,15 +161,6 @@ class Asked:
 
     def count(self, model: str, outcome: str, since: int = 0) -> int:
         return self.outcomes[model][since:].count(outcome)
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    clock = SystemClock()
-    start_s = clock.now_s()
-    pause = threading.Event()
-    while not what():
-        assert clock.now_s() - start_s < WAIT_S
-        pause.wait(0.05)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from waiting import wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
@@ -42,7 +43,6 @@ dtype = "float32"
 shape = [4]
 """
 X = np.arange(4, dtype=np.float32)
-WAIT_S = 60.0
 
 
 def config(tmp_path: Path, **settings: Any) -> ClusterConfig:
@@ -160,15 +160,6 @@ def load(endpoint: str, models: str) -> Iterator[Counter[str]]:
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def wait_for(what: Callable[[], bool], poll: Callable[[float], None]) -> None:
-    """Polls until it holds."""
-    clock = SystemClock()
-    start_s = clock.now_s()
-    while not what():
-        assert clock.now_s() - start_s < WAIT_S
-        poll(0.02)
 
 
 @pytest.mark.parametrize("isolation", ["device", "gpulet"])
