@@ -45,7 +45,12 @@ def body(**changes: Any) -> dict[str, Any]:
     seen = Observation(now_s=1.0, span_s=1.0, models=(MODEL,), devices=DEVICES)
     controller = {"state": "running", "mode": "follow", "round": 3, "pid": 1, "restarts": 0,
                   "error": ""}  # fmt: skip
-    change = {"ago_s": 4.0, "text": "plan 2: 1 gpulet on 1 device (x)", "errors": [], "steps": 1}
+    change = {
+        "ago_s": 4.0,
+        "text": "plan 2: 1 gpulet on 1 device (x)",
+        "errors": [],
+        "reorganises": True,
+    }
     said = {"observation": msgspec.to_builtins(seen), "age_s": 0.2, "controller": controller,
             "changes": [change]}  # fmt: skip
     return {**said, **changes}

@@ -80,7 +80,8 @@ def add_partition_options(
     parser.add_argument(
         "--profile",
         metavar="FILE",
-        help="latency.csv or a profile folder, for --partition profiled",
+        help="latency.csv or a profile folder: as long as --partition profiled takes, and what "
+        "plans that follow the traffic are made with",
     )
 
 

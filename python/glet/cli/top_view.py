@@ -173,7 +173,7 @@ def _changes(body: Mapping[str, Any]) -> list[Text]:
     return [
         Text(
             f"{_ago(change['ago_s']):>9}  {change['text']}",
-            style="red" if change["errors"] else "" if change["steps"] else "dim",
+            style="red" if change["errors"] else "" if change["reorganises"] else "dim",
             no_wrap=True,
             overflow="ellipsis",
         )

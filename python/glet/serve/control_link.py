@@ -35,6 +35,12 @@ HANGS_AFTER_S = 60.0
 KEPT_ROUNDS = 20
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a glet.plan.diff.PlanStep what is asked here."""
+
+    kind: str
+
+
 class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of a round's record: enough to say what changed and why."""
 
@@ -42,10 +48,20 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str = ""
     why: str = ""
     plan: Plan | None = None
-    steps: tuple[msgspec.Raw, ...] = ()
+    steps: tuple[Step, ...] = ()
     moves: int = 0
     unmet: dict[str, float] = {}
     errors: tuple[str, ...] = ()
+
+    @property
+    def reorganises(self) -> bool:
+        """Whether gpulets or models come, go or change size; not only rates and batches."""
+        return any(step.kind != "switch" for step in self.steps)
+
+    @property
+    def is_news(self) -> bool:
+        """Whether somebody who watches should hear of it."""
+        return self.reorganises or bool(self.errors)
 
 
 class ControlLink:
@@ -159,6 +175,9 @@ class ControlLink:
         errors, self._errors = self._errors, change.errors
         if change.plan is None and (not change.errors or change.errors == errors):
             return []
+        if self._changes and not change.is_news and not self._changes[-1][1].is_news:
+            # Of other rates for the same gpulets the last ones are enough.
+            self._changes.pop()
         self._changes.append((now_s, change))
         return [change]
 
@@ -219,6 +238,7 @@ def _change_row(change: PlanChange, ago_s: float) -> dict[str, Any]:
         "gpulets": sum(bool(gpulet.models) for gpulet in gpulets),
         "devices": len({gpulet.device for gpulet in gpulets if gpulet.models}),
         "steps": len(change.steps),
+        "reorganises": change.reorganises,
         "moves": change.moves,
         "unmet": change.unmet,
         "errors": change.errors,

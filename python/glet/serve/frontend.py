@@ -237,7 +237,7 @@ class Frontend:
             self._send_plan(new.plan, holds=True)
         for change in changes:
             # Other rates for the same gpulets are no news to who watches.
-            if change.steps or change.errors:
+            if change.is_news:
                 self._status.progress(describe(change))
 
     def _send_plan(self, plan: Plan, *, holds: bool = False) -> None:
