@@ -24,8 +24,8 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `control` is where frontends reach it; empty: in the run directory. `data` is where its
     executors bind, `tcp://HOST:*` or empty for the run directory. `cores` are the CPU cores it may
     use; empty: all that the process may use. `gpu` is the index or the UUID of a GPU; empty: the
-    one whose index is `device`. `profile` is a latency.csv or a profile folder, for partition
-    `profiled`.
+    one whose index is `device`. `profile` is a latency.csv or a profile folder: for
+    partition `profiled`, and for plans that follow the traffic.
     """
 
     device: Annotated[int, Meta(ge=0)] = 0
