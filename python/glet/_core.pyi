@@ -718,6 +718,21 @@ class FrontendLoop:
 
     def take_lost(self) -> list[int]: ...
     def answer(self, client: bytes, header: bytes) -> None: ...
+    def web_fd(self) -> int:
+        """Readable while take_web() has something."""
+
+    def take_web(self) -> list[tuple[int, int, str, str, str, list[tuple[str, str]], bytes]]:
+        """What doors ask Python: (door, call, protocol, method, target, headers, body)."""
+
+    def answer_web(
+        self, door: int, call: int, status: int, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> None:
+        """Answers one of them; dropped when nobody waits for it any more."""
+
+    def add_shm(self, name: str, address: int, size: int) -> None:
+        """Memory that requests of doors may name; mapped until remove_shm() has returned."""
+
+    def remove_shm(self, name: str) -> None: ...
     def stop_admitting(self) -> None: ...
     def outstanding(self) -> int: ...
     def stats(self) -> dict[str, dict[str, Any]]:

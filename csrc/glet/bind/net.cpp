@@ -75,6 +75,29 @@ py::list take_control(FrontendLoop& loop) {
   return out;
 }
 
+py::list take_web(FrontendLoop& loop) {
+  std::vector<net::WebRequest> requests;
+  {
+    const py::gil_scoped_release no_gil;
+    requests = loop.take_web();
+  }
+  py::list out;
+  for (const net::WebRequest& request : requests) {
+    py::list headers;
+    for (const auto& [name, value] : request.headers) {
+      headers.append(py::make_tuple(text_of(name), text_of(value)));
+    }
+    out.append(py::make_tuple(request.door, request.call, request.protocol, request.method,
+                              text_of(request.target), headers, py::bytes(request.body)));
+  }
+  return out;
+}
+
+void answer_web(FrontendLoop& loop, std::uint64_t door, std::uint64_t call, int status,
+                std::vector<std::pair<std::string, std::string>> headers, const py::bytes& body) {
+  loop.answer_web(door, call, {status, std::move(headers), body});
+}
+
 void set_routes(FrontendLoop& loop, const std::string& name,
                 const std::vector<std::tuple<int, int, int, double>>& routes) {
   std::vector<net::RouteSpec> specs;
@@ -129,6 +152,16 @@ void bind_net(py::module_& m) {
             loop.answer(client, header);
           },
           py::arg("client"), py::arg("header"))
+      .def("web_fd", &FrontendLoop::web_fd)
+      .def("take_web", &take_web)
+      .def("answer_web", &answer_web, py::arg("door"), py::arg("call"), py::arg("status"),
+           py::arg("headers"), py::arg("body"))
+      .def(
+          "add_shm",
+          [](FrontendLoop& loop, const std::string& name, std::uintptr_t address,
+             std::size_t size) { loop.add_shm(name, reinterpret_cast<std::byte*>(address), size); },
+          py::arg("name"), py::arg("address"), py::arg("size"), NoGil())
+      .def("remove_shm", &FrontendLoop::remove_shm, py::arg("name"), NoGil())
       .def("set_starting", &FrontendLoop::set_starting, py::arg("starting"), NoGil())
       .def("stop_admitting", &FrontendLoop::stop_admitting, NoGil())
       .def("outstanding", &FrontendLoop::outstanding, NoGil())

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,13 +24,17 @@ struct AppPart {
   std::uint32_t item = 0;
 };
 
-// Who asked for an app.
+class Door;
+
+// Who asked for an app: a client of the wire, or a door for its call `call`.
 struct AppCaller {
   std::string client;
   std::int64_t id = 0;
   batch::ModelId app = 0;
   Nanos arrival{0};
   Nanos deadline{0};
+  Door* door = nullptr;
+  std::uint64_t call = 0;
 };
 
 // Runs app requests as graphs of model requests: a stage begins when all that it takes from is
@@ -61,11 +66,11 @@ class AppEngine {
   // Runs hold at most `most_bytes` of tensors together.
   AppEngine(Host& host, std::size_t most_bytes) : host_(host), most_bytes_(most_bytes) {}
 
-  // False when it would hold too much: nothing was begun. `inputs` are in signature order, of the
-  // sizes that the signature says.
-  bool start(std::shared_ptr<const AppGraph> graph, AppCaller caller, std::vector<Frame> inputs,
-             Nanos now) {
-    if (graph->bytes() > most_bytes_ - held_bytes_) return false;
+  // The run, to cancel by; nothing when it would hold too much: nothing was begun. `inputs` are in
+  // signature order, of the sizes that the signature says.
+  std::optional<std::uint64_t> start(std::shared_ptr<const AppGraph> graph, AppCaller caller,
+                                     std::vector<Frame> inputs, Nanos now) {
+    if (graph->bytes() > most_bytes_ - held_bytes_) return std::nullopt;
     auto [tag, run] = runs_.take();
     held_bytes_ += graph->bytes();
     run->caller = std::move(caller);
@@ -81,7 +86,14 @@ class AppEngine {
       if (run->stages[i].needs == 0) ready.push_back(static_cast<int>(i));
     }
     begin(tag, ready, now);
-    return true;
+    return tag;
+  }
+
+  // Who asked; the run ends without an answer. Nothing when it has ended already.
+  std::optional<AppCaller> cancel(std::uint64_t tag) {
+    Run* run = runs_.find(tag);
+    if (run == nullptr) return std::nullopt;
+    return release(tag, *run);
   }
 
   bool running(std::uint64_t run) { return runs_.find(run) != nullptr; }

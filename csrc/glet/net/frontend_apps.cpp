@@ -17,17 +17,15 @@ void FrontendCore::set_app(AppGraph graph, double slo_ms) {
   model.app = std::make_shared<const AppGraph>(std::move(graph));
 }
 
-void FrontendCore::start_app(Model& app, std::int64_t id, Nanos deadline, Nanos now) {
-  FrontendModelStats& counts = app.counters.counts;
-  AppCaller caller{client_, id, model_ids_.find(counts.model)->second, now, deadline};
-  ++counts.outstanding;
-  std::vector<Message> inputs;
-  std::swap(inputs, frames_);
+std::uint64_t FrontendCore::start_app(Model& app, AppCaller caller, std::vector<Message> inputs) {
+  ++app.counters.counts.outstanding;
   const AppCaller asked = caller;
-  if (!apps_.start(app.app, std::move(caller), std::move(inputs), now)) {
+  const auto run = apps_.start(app.app, std::move(caller), std::move(inputs), asked.arrival);
+  if (!run) {
     app_failed(asked, exec::Outcome::kFull,
                "the frontend holds as many tensors of apps as it may; try again later");
   }
+  return run && apps_.running(*run) ? *run : 0;
 }
 
 void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vector<Message> frames,
@@ -60,8 +58,14 @@ void FrontendCore::on_part(const DataReply& reply, Pending& pending, Model& mode
 
 void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
                             std::vector<Message>& outputs, const ResultTimes& times, Nanos now) {
+  Model& app = *models_[static_cast<std::size_t>(caller.app)];
+  Counters& counters = app.counters;
+  if (caller.door != nullptr) {
+    if (!app.served) return app_failed(caller, exec::Outcome::kUnavailable, "the app was removed");
+    counters.answered(caller.arrival, caller.deadline, now);
+    return caller.door->answered(caller.call, *app.served, times, outputs, now);
+  }
   encode_result(caller.id, graph.encoded_outputs(), times, scratch_);
-  Counters& counters = models_[static_cast<std::size_t>(caller.app)]->counters;
   if (!send_to_client(caller.client, scratch_, &outputs)) ++counters.counts.unsent;
   counters.answered(caller.arrival, caller.deadline, now);
 }
@@ -70,6 +74,10 @@ void FrontendCore::app_failed(const AppCaller& caller, exec::Outcome outcome,
                               const std::string& message) {
   Model& app = *models_[static_cast<std::size_t>(caller.app)];
   --app.counters.counts.outstanding;
+  if (caller.door != nullptr) {
+    count(app.counters.counts, outcome);
+    return caller.door->failed(caller.call, outcome, message);
+  }
   refuse(&app, caller.client, caller.id, outcome_code(outcome), message);
 }
 

@@ -35,11 +35,15 @@ std::string FrontendCore::bind(const std::string& endpoint) {
 
 // ---- what the plan says ----
 
-FrontendCore::Model* FrontendCore::find(std::string_view name) {
+const FrontendCore::Model* FrontendCore::find(std::string_view name) const {
   const auto found = model_ids_.find(name);
   if (found == model_ids_.end()) return nullptr;
-  Model* model = models_[static_cast<std::size_t>(found->second)].get();
+  const Model* model = models_[static_cast<std::size_t>(found->second)].get();
   return model->served ? model : nullptr;
+}
+
+FrontendCore::Model* FrontendCore::find(std::string_view name) {
+  return const_cast<Model*>(std::as_const(*this).find(name));
 }
 
 batch::ModelId FrontendCore::intern(const std::string& name) {
@@ -111,7 +115,9 @@ void FrontendCore::lose(int executor, Nanos now) {
   const auto stranded = pending_.tags_where([&](const Pending& pending) {
     return targets_[static_cast<std::size_t>(pending.gpulet)].executor == executor;
   });
-  for (const std::uint64_t tag : stranded) retry_or_refuse(tag, now);
+  for (const std::uint64_t tag : stranded) {
+    if (pending_.find(tag) != nullptr) retry_or_refuse(tag, now);  // a door may cancel others
+  }
 }
 
 void FrontendCore::answer(const std::string& client, const std::string& header) {
@@ -124,6 +130,7 @@ const std::vector<pollfd>& FrontendCore::descriptors() {
     for (const auto& [number, link] : links_) {
       descriptors_.push_back({link.socket->fd(), POLLIN, 0});
     }
+    for (const auto& door : doors_) descriptors_.push_back({door->fd(), POLLIN, 0});
   }
   return descriptors_;
 }
@@ -131,6 +138,7 @@ const std::vector<pollfd>& FrontendCore::descriptors() {
 // ---- time ----
 
 bool FrontendCore::tick(Nanos now) {
+  forwarded_ = false;
   bool sent = false;
   std::vector<int> silent;
   for (auto& [number, link] : links_) {
@@ -154,15 +162,18 @@ bool FrontendCore::tick(Nanos now) {
     forget_idle_clients(now);
     sent = true;
   }
-  return sent || !silent.empty();
+  for (const auto& door : doors_) door->tick(now);
+  flush_doors(now);
+  return sent || forwarded_ || !silent.empty();
 }
 
 void FrontendCore::give_up_overdue(Nanos now) {
   const auto overdue = pending_.tags_where(
       [now](const Pending& pending) { return now > pending.deadline + kOverdue; });
   for (const std::uint64_t tag : overdue) {
-    const Pending& pending = *pending_.find(tag);
-    router_.done(pending.model, pending.gpulet);
+    const Pending* pending = pending_.find(tag);
+    if (pending == nullptr) continue;  // its door has cancelled it since
+    router_.done(pending->model, pending->gpulet);
     finish(tag, exec::Outcome::kUnavailable, "its executor did not answer");
   }
 }

@@ -14,6 +14,7 @@
 #include "glet/batch/stats.h"
 #include "glet/net/app_engine.h"
 #include "glet/net/app_frames.h"
+#include "glet/net/door.h"
 #include "glet/net/protocol.h"
 #include "glet/net/served_model.h"
 #include "glet/net/slot_table.h"
@@ -55,7 +56,7 @@ struct ControlRequest {
 //
 //   client ROUTER --> on_client_message --> router --> link DEALER --> executor
 //         <-- reply <-- pending slot <-- on_executor_message <--
-class FrontendCore : private AppEngine<Message, AppFrames>::Host {
+class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHost {
  public:
   explicit FrontendCore(const std::string& libzmq_path);
 
@@ -73,8 +74,14 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   void set_routes(const std::string& name, const std::vector<RouteSpec>& routes);
   // While it is, a model that is not known may still turn up: it is answered `unavailable`.
   void set_starting(bool starting) { starting_ = starting; }
-  void stop_admitting() { admitting_ = false; }
+  void stop_admitting(Nanos now);
   void answer(const std::string& client, const std::string& header);
+
+  // Before the first receive(). Its descriptor is among descriptors().
+  void add_door(std::unique_ptr<Door> door);
+  void answer_web(std::uint64_t door, std::uint64_t call, WebAnswer answer, Nanos now);
+  void add_shm(const std::string& name, std::byte* address, std::size_t size);
+  void remove_shm(const std::string& name);
 
   // Descriptors of all sockets, to wait on after receive() said false; changes when executors come
   // and go.
@@ -85,11 +92,13 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   // when something was sent, so that receive() has to come again before waiting.
   bool tick(Nanos now);
 
-  std::size_t outstanding() const { return pending_.size(); }
+  // Requests, and answers of doors that are not sent yet.
+  std::size_t outstanding() const;
   std::vector<FrontendModelStats> stats() const;
 
   std::function<void(ControlRequest)> on_control;
   std::function<void(int)> on_lost;
+  std::function<void(WebRequest)> on_web;
 
  private:
   struct Counters {
@@ -122,6 +131,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   struct Pending {
     std::string client;
     std::int64_t id = 0;
+    Door* door = nullptr;  // set: it asked, under `call`, and no client of the wire
+    std::uint64_t call = 0;
     batch::ModelId model = 0;
     route::GpuletId gpulet = 0;
     Nanos arrival{0};
@@ -152,7 +163,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   bool send_to_client(const std::string& client, std::string_view header,
                       std::vector<Message>* frames);
   // frontend_apps.cpp
-  void start_app(Model& app, std::int64_t id, Nanos deadline, Nanos now);
+  // The run, 0 when it has ended at once.
+  std::uint64_t start_app(Model& app, AppCaller caller, std::vector<Message> inputs);
   void on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now);
   void send_part(const AppPart& part, batch::ModelId model, std::vector<Message> frames,
                  Nanos deadline, Nanos now) override;
@@ -161,7 +173,24 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   void app_failed(const AppCaller& caller, exec::Outcome outcome,
                   const std::string& message) override;
 
-  std::string unknown_model(std::string_view name) const;
+  // frontend_doors.cpp
+  const ServedModel* find_model(std::string_view name) const override;
+  bool is_ready(std::string_view name) const override;
+  std::string unknown_model(std::string_view name) const override;
+  bool starting() const override { return starting_; }
+  bool admitting() const override { return admitting_; }
+  std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
+                       std::vector<Message> frames, std::optional<double> deadline_ms,
+                       Nanos now) override;
+  void cancel(std::uint64_t tag) override;
+  void count_refused(std::string_view model, exec::Outcome outcome) override;
+  void ask_python(WebRequest request) override { on_web(std::move(request)); }
+  void flush_doors(Nanos now);
+
+  // A deadline that cannot be: the outcome and one line.
+  static std::optional<std::pair<exec::Outcome, std::string>> refuse_deadline(
+      const ServedModel& served, double deadline_ms);
+  const Model* find(std::string_view name) const;
   Model* find(std::string_view name);
   batch::ModelId intern(const std::string& name);
 
@@ -175,6 +204,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   std::vector<pollfd> descriptors_;  // empty when out of date
   SlotTable<Pending> pending_;
   AppEngine<Message, AppFrames> apps_;
+  std::vector<std::unique_ptr<Door>> doors_;
   std::unordered_map<std::string, Client> clients_;
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it

@@ -28,6 +28,13 @@ FrontendLoop::FrontendLoop(const std::string& libzmq_path) : core_(libzmq_path) 
     }
     control_.notify();
   };
+  core_.on_web = [this](WebRequest request) {
+    {
+      const std::lock_guard lock(web_mutex_);
+      web_requests_.push_back(std::move(request));
+    }
+    web_.notify();
+  };
 }
 
 FrontendLoop::~FrontendLoop() {
@@ -38,6 +45,13 @@ std::string FrontendLoop::bind(const std::string& endpoint) {
   return thread_.held([&](bool running) {
     if (running) throw ArgumentError("[FrontendLoop.bind] the loop runs already");
     return core_.bind(endpoint);
+  });
+}
+
+void FrontendLoop::add_door(std::unique_ptr<Door> door) {
+  thread_.held([&](bool running) {
+    if (running) throw ArgumentError("[FrontendLoop.add_door] the loop runs already");
+    core_.add_door(std::move(door));
   });
 }
 
@@ -140,12 +154,35 @@ void FrontendLoop::answer(std::string client, std::string header) {
   });
 }
 
+std::vector<WebRequest> FrontendLoop::take_web() {
+  web_.clear();
+  const std::lock_guard lock(web_mutex_);
+  return std::exchange(web_requests_, {});
+}
+
+void FrontendLoop::answer_web(std::uint64_t door, std::uint64_t call, WebAnswer answer) {
+  mailbox_.post([this, door, call, answer = std::move(answer)]() mutable {
+    core_.answer_web(door, call, std::move(answer), exec::now());
+  });
+}
+
+void FrontendLoop::add_shm(const std::string& name, std::byte* address, std::size_t size) {
+  mailbox_.post([this, name, address, size] { core_.add_shm(name, address, size); });
+}
+
+void FrontendLoop::remove_shm(const std::string& name) {
+  ask([this, &name] {
+    core_.remove_shm(name);
+    return true;
+  });
+}
+
 void FrontendLoop::set_starting(bool starting) {
   mailbox_.post([this, starting] { core_.set_starting(starting); });
 }
 
 void FrontendLoop::stop_admitting() {
-  mailbox_.post([this] { core_.stop_admitting(); });
+  mailbox_.post([this] { core_.stop_admitting(exec::now()); });
 }
 
 std::size_t FrontendLoop::outstanding() {

@@ -23,6 +23,8 @@ class FrontendLoop {
 
   // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
   std::string bind(const std::string& endpoint);
+  // Before start(). Doors are numbered in this order, from 0.
+  void add_door(std::unique_ptr<Door> door);
   void start();
   void close();
 
@@ -42,6 +44,15 @@ class FrontendLoop {
   std::vector<int> take_lost();
   void answer(std::string client, std::string header);
 
+  // Readable while take_web() has something.
+  int web_fd() const { return web_.fd(); }
+  std::vector<WebRequest> take_web();
+  // Dropped when nobody waits for it any more.
+  void answer_web(std::uint64_t door, std::uint64_t call, WebAnswer answer);
+  // Memory that requests of doors may name; it stays valid until remove_shm() has returned.
+  void add_shm(const std::string& name, std::byte* address, std::size_t size);
+  void remove_shm(const std::string& name);
+
   // See FrontendCore.
   void set_starting(bool starting);
   void stop_admitting();
@@ -60,6 +71,9 @@ class FrontendLoop {
   std::mutex control_mutex_;
   std::vector<ControlRequest> control_requests_;
   std::vector<int> lost_;
+  EventFd web_;
+  std::mutex web_mutex_;
+  std::vector<WebRequest> web_requests_;
 };
 
 }  // namespace glet::net

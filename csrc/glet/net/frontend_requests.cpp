@@ -25,7 +25,7 @@ std::string format_ms(double value) {
 bool FrontendCore::receive(Nanos now) {
   bool more = false;
   forwarded_ = false;
-  // Answers first: they free what the new requests need.
+  // Answers first: they free what the new requests need, and go out before those are looked at.
   for (auto& [number, link] : links_) {
     int handled = 0;
     Message frame;
@@ -42,6 +42,7 @@ bool FrontendCore::receive(Nanos now) {
     }
     more |= handled == kBurst;
   }
+  flush_doors(now);
   int handled = 0;
   Message identity;
   while (handled < kBurst && clients_socket_.receive(identity)) {
@@ -49,6 +50,7 @@ bool FrontendCore::receive(Nanos now) {
     if (identity.more()) on_client_message(now);
     ++handled;
   }
+  for (const auto& door : doors_) more |= door->receive(now);
   return more || forwarded_ || handled == kBurst;
 }
 
@@ -121,24 +123,24 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
     return refuse(model, client, header.id, "invalid_input", *reason);
   }
   const double deadline_ms = header.deadline_ms.value_or(model->served->slo_ms());
-  if (!std::isfinite(deadline_ms) || deadline_ms > kLongestDeadlineMs) {
-    return refuse(model, client, header.id, "invalid_input",
-                  "deadline_ms " + format_ms(deadline_ms) +
-                      "; valid is a number of milliseconds up to 86400000 (one day)");
-  }
-  if (deadline_ms <= 0) {
-    return refuse(model, client, header.id, "late",
-                  "deadline_ms " + format_ms(deadline_ms) + " has passed already; the SLO of '" +
-                      model->served->name() + "' is " + format_ms(model->served->slo_ms()) + " ms");
+  if (const auto reason = refuse_deadline(*model->served, deadline_ms)) {
+    return refuse(model, client, header.id, outcome_code(reason->first), reason->second);
   }
   if (!admitting_) {
     return refuse(model, client, header.id, "unavailable", "this frontend is stopping");
   }
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
-  if (model->app) return start_app(*model, *header.id, deadline, now);
+  if (model->app) {
+    std::vector<Message> inputs;
+    std::swap(inputs, frames_);
+    const auto app = model_ids_.find(header.model)->second;
+    start_app(*model, {client, *header.id, app, now, deadline}, std::move(inputs));
+    return;
+  }
   auto [tag, pending] = pending_.take();
   pending->client = client;
   pending->id = *header.id;
+  pending->door = nullptr;
   pending->model = model_ids_.find(header.model)->second;
   pending->arrival = now;
   pending->deadline = deadline;
@@ -245,6 +247,16 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
     return finish(reply.tag, exec::Outcome::kFailed, *reason);
   }
   if (pending->part) return on_part(reply, *pending, model, now);
+  if (Door* door = pending->door) {
+    const std::uint64_t call = pending->call;
+    model.counters.answered(pending->arrival, pending->deadline, now);
+    pending->frames.clear();
+    pending_.release(reply.tag);
+    return door->answered(call, *model.served,
+                          {static_cast<int>(reply.batch), Nanos(reply.queue_ns),
+                           Nanos(reply.batch_ns), Nanos(reply.execute_ns)},
+                          frames_, now);
+  }
   encode_result(pending->id, model.served->encoded_outputs(),
                 {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
                  Nanos(reply.execute_ns)},
@@ -273,13 +285,33 @@ void FrontendCore::finish(std::uint64_t tag, exec::Outcome outcome, std::string_
   Model& model = *models_[static_cast<std::size_t>(pending.model)];
   --model.counters.counts.outstanding;
   const std::optional<AppPart> part = pending.part;
-  if (!part) refuse(&model, pending.client, pending.id, outcome_code(outcome), message);
+  Door* door = pending.door;
+  const std::uint64_t call = pending.call;
+  if (!part && door == nullptr) {
+    refuse(&model, pending.client, pending.id, outcome_code(outcome), message);
+  }
   pending.frames.clear();
   pending_.release(tag);
   if (part) {
     count(model.counters.counts, outcome);
     apps_.part_failed(*part, outcome, message);
+  } else if (door != nullptr) {
+    count(model.counters.counts, outcome);
+    door->failed(call, outcome, message);
   }
+}
+
+std::optional<std::pair<exec::Outcome, std::string>> FrontendCore::refuse_deadline(
+    const ServedModel& served, double deadline_ms) {
+  if (!std::isfinite(deadline_ms) || deadline_ms > kLongestDeadlineMs) {
+    return std::pair(exec::Outcome::kInvalid,
+                     "deadline_ms " + format_ms(deadline_ms) +
+                         "; valid is a number of milliseconds up to 86400000 (one day)");
+  }
+  if (deadline_ms > 0) return std::nullopt;
+  return std::pair(exec::Outcome::kLate, "deadline_ms " + format_ms(deadline_ms) +
+                                             " has passed already; the SLO of '" + served.name() +
+                                             "' is " + format_ms(served.slo_ms()) + " ms");
 }
 
 void FrontendCore::refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
@@ -321,18 +353,6 @@ bool FrontendCore::send_to_client(const std::string& client, std::string_view he
   clients_socket_.send(head, count > 0);
   for (std::size_t i = 0; i < count; ++i) clients_socket_.send((*frames)[i], i + 1 < count);
   return true;
-}
-
-std::string FrontendCore::unknown_model(std::string_view name) const {
-  std::vector<std::string> served;
-  for (const auto& [known, id] : model_ids_) {
-    if (models_[static_cast<std::size_t>(id)]->served) served.push_back(known);
-  }
-  std::string text = "no model '" + std::string(name.substr(0, 128)) + "'";
-  if (const auto near = nearest_name(name, served)) return text + "; did you mean '" + *near + "'?";
-  text += served.empty() ? "; none is served yet" : "; served:";
-  for (const std::string& known : served) text += " " + known;
-  return text;
 }
 
 }  // namespace glet::net

@@ -26,15 +26,14 @@ std::string list_names(const std::vector<exec::TensorSpec>& specs) {
   return text;
 }
 
-// What a peer wrote, cut to a length that fits a line.
+}  // namespace
+
 std::string quoted(std::string_view text) {
   constexpr std::size_t kLongest = 64;
   std::string out = "'";
   for (const char c : text.substr(0, kLongest)) out += c >= ' ' && c != 127 ? c : '?';
   return out + (text.size() > kLongest ? "...'" : "'");
 }
-
-}  // namespace
 
 ServedModel::ServedModel(std::string name, exec::Signature signature, double slo_ms)
     : name_(std::move(name)),

@@ -42,6 +42,9 @@ class ServedModel {
   std::string encoded_outputs_;
 };
 
+// What a peer wrote, quoted and cut to a length that fits a line.
+std::string quoted(std::string_view text);
+
 // The name among `names` that is nearest to a misspelt one, or nothing when none is near.
 std::optional<std::string> nearest_name(std::string_view wanted,
                                         const std::vector<std::string>& names);
