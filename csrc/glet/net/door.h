@@ -79,8 +79,8 @@ class Door {
   virtual void flush(Nanos now) = 0;
   // Slow and idle connections; some times a second.
   virtual void tick(Nanos now) = 0;
-  // What these three make is sent, and what it lets go on goes on, in flush(): none of them submits
-  // or cancels. `outputs` in signature order; they may be taken.
+  // What these three make is sent, and what it lets go on goes on, in flush(): none of them
+  // submits, cancelling is fine. `outputs` in signature order; they may be taken.
   virtual void answered(std::uint64_t call, const ServedModel& model, const ResultTimes& times,
                         std::vector<Message>& outputs, Nanos now) = 0;
   virtual void failed(std::uint64_t call, exec::Outcome outcome, std::string_view message) = 0;

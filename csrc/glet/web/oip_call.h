@@ -101,9 +101,8 @@ class OipCalls {
    public:
     virtual ~Owner() = default;
     // Exactly one of these per start(), unless it was cancelled. `call` is the owner's own.
-    virtual void oip_done(std::uint64_t call, OipResponse response, Nanos now) = 0;
-    virtual void oip_failed(std::uint64_t call, OipCode code, std::string_view message,
-                            Nanos now) = 0;
+    virtual void oip_done(std::uint64_t call, OipResponse response) = 0;
+    virtual void oip_failed(std::uint64_t call, OipCode code, std::string_view message) = 0;
   };
 
   OipCalls(net::Door& door, Owner& owner) : door_(door), owner_(owner) {}
@@ -116,8 +115,8 @@ class OipCalls {
 
   // The door's own, passed on; `row` is what submit() was given.
   void answered(std::uint64_t row, const net::ServedModel& model,
-                std::vector<net::Message>& outputs, Nanos now);
-  void failed(std::uint64_t row, exec::Outcome outcome, std::string_view message, Nanos now);
+                std::vector<net::Message>& outputs);
+  void failed(std::uint64_t row, exec::Outcome outcome, std::string_view message);
 
   ShmRegions& regions() { return regions_; }
 
@@ -135,10 +134,25 @@ class OipCalls {
     std::vector<OipWanted> wanted;
   };
 
-  void refuse(std::uint64_t call, std::string_view model, OipCode code, const std::string& message,
-              Nanos now);
+  // What start() finds out about a request before it takes anything.
+  struct Plan {
+    std::vector<std::size_t> places;  // of the signature's inputs among the request's
+    std::vector<std::vector<std::span<const std::byte>>> rows;  // [input of the signature][row]
+    bool batched = false;
+    std::int64_t count = 1;
+  };
+  // One line when it does not fit the signature.
+  std::optional<std::string> plan(const net::ServedModel& served, OipRequest& request, Plan& plan);
+  std::optional<std::string> place(const net::ServedModel& served, const OipRequest& request,
+                                   Plan& plan) const;
+  std::optional<std::string> check_outputs(const net::ServedModel& served,
+                                           const OipRequest& request) const;
+  std::optional<std::string> cut(const net::ServedModel& served, OipInput& input,
+                                 const exec::TensorSpec& spec, Plan& plan);
+  std::optional<std::string> output_of(Call& call, const exec::TensorSpec& spec, std::size_t number,
+                                       const OipWanted& wanted, OipOutput& output);
   void end(std::uint64_t tag, Call& call);
-  void finish(std::uint64_t tag, Call& call, const net::ServedModel& model, Nanos now);
+  void finish(std::uint64_t tag, Call& call, const net::ServedModel& model);
 
   net::Door& door_;
   Owner& owner_;
