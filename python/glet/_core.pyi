@@ -678,6 +678,21 @@ class Engine:
 
     def stats(self) -> list[ModelStats]: ...
 
+def add_http_door(loop: FrontendLoop, address: str, max_body_mb: int, max_connections: int) -> str:
+    """HTTP/1.1 at HOST:PORT, before start(); the address with a free port resolved.
+
+    ConfigError when it is taken or malformed.
+    """
+
+def parse_http(
+    pieces: Sequence[bytes], max_body_bytes: int
+) -> list[tuple[bytes, bytes, int, list[tuple[bytes, bytes]], bytes, bool] | tuple[int, str]]:
+    """The requests that come out of a connection's bytes, in pieces as a socket would give them.
+
+    (method, target, minor version, headers, body, keep_alive); at last (status, message) when the
+    bytes are no HTTP.
+    """
+
 class FrontendLoop:
     """The frontend's data plane: a thread that owns the clients' socket and those to executors."""
 

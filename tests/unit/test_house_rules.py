@@ -15,7 +15,17 @@ SOURCES = sorted(
 )
 CORE_SOURCES = [path for path in SOURCES if CORE in path.parents]
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc", "base", "manager"}
-FLOORS = {"": 0, "profile": 1, "batch": 2, "route": 3, "exec": 4, "sim": 4, "net": 5, "web": 6, "bind": 7}
+FLOORS = {
+    "": 0,
+    "profile": 1,
+    "batch": 2,
+    "route": 3,
+    "exec": 4,
+    "sim": 4,
+    "net": 5,
+    "web": 6,
+    "bind": 7,
+}
 PURE = {"profile", "batch", "route", "sim"}
 IMPURE = re.compile(r"<(?:thread|mutex|shared_mutex|atomic|condition_variable)>|::now\(\)|cuda")
 

@@ -15,7 +15,17 @@ from glet.serve.child import end_with_parent
 from glet.serve.status import Event, StatusPipe
 from glet.types.device import PARTITION_CHOICES, PartitionChoice
 
-OVERRIDES = ("listen", "models", "plan", "partition", "isolation", "run_dir", "cache")
+OVERRIDES = (
+    "listen",
+    "http",
+    "grpc",
+    "models",
+    "plan",
+    "partition",
+    "isolation",
+    "run_dir",
+    "cache",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +49,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--status-fd", type=int, metavar="N", help="write events there, as JSON lines"
     )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when that process ends")
+
+
+def add_listen_options(parser: argparse.ArgumentParser) -> None:
+    """Where a frontend listens, and in which protocols."""
+    parser.add_argument(
+        "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
+    )
+    parser.add_argument(
+        "--http",
+        metavar="HOST:PORT",
+        help="also speak the Open Inference Protocol over HTTP there (default: no)",
+    )
+    parser.add_argument(
+        "--grpc",
+        metavar="HOST:PORT",
+        help="also speak the Open Inference Protocol over gRPC there (default: no)",
+    )
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,13 @@ import sys
 
 import msgspec
 
-from glet.cli.daemon import add_control_options, add_options, cluster_config, run_daemon
+from glet.cli.daemon import (
+    add_control_options,
+    add_listen_options,
+    add_options,
+    cluster_config,
+    run_daemon,
+)
 from glet.cli.main import Parser, run_command
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig
@@ -27,9 +33,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(made)
-    made.add_argument(
-        "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
-    )
+    add_listen_options(made)
     add_control_options(made)
     made.add_argument(
         "--no-controller",

@@ -7,7 +7,12 @@ from typing import Any
 import msgspec
 
 from glet import log
-from glet.cli.daemon import add_control_options, add_device_options, cluster_config
+from glet.cli.daemon import (
+    add_control_options,
+    add_device_options,
+    add_listen_options,
+    cluster_config,
+)
 from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig
 from glet.serve.compile_cache import default_cache
@@ -16,6 +21,7 @@ from glet.serve.up import LocalCluster
 
 EXAMPLE = """example:
   glet up --models models
+  glet up --models models --http 127.0.0.1:8000
   glet up cluster.toml --plan ModelList.txt
   glet up --models models --partition profiled --profile profiles/synthetic-gpu
 """
@@ -46,9 +52,7 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--models", metavar="DIR", help="model repository (default: models)")
     made.add_argument("--plan", metavar="FILE", help="a ModelList file (default: spread evenly)")
-    made.add_argument(
-        "--listen", metavar="ENDPOINT", help="for clients (default: tcp://127.0.0.1:5555)"
-    )
+    add_listen_options(made)
     add_device_options(made)
     add_control_options(made)
     made.add_argument(

@@ -111,9 +111,17 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     A batch that runs longer than `hang_s` (and many times longer than its model's longest) has
     hung: its executor is ended. Nor does one go on that had no gpulet for
     `release_after_s`; it starts again with the next.
+
+    `http` and `grpc` are where a frontend also speaks the Open Inference Protocol, `HOST:PORT`;
+    empty: it does not. `http_max_body_mb` is the largest body or message, `http_max_connections`
+    how many clients each of them has at most.
     """
 
     listen: str = "tcp://127.0.0.1:5555"
+    http: str = ""
+    grpc: str = ""
+    http_max_body_mb: Annotated[int, Meta(ge=1, le=1024)] = 64
+    http_max_connections: Annotated[int, Meta(ge=1)] = 4096
     insecure: bool = False
     models: str = "models"
     plan: str = ""

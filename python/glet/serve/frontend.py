@@ -24,6 +24,7 @@ from glet.serve.app_routing import tightest_ms
 from glet.serve.backend_link import BackendLink
 from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import bare, counters
+from glet.serve.doors import open_doors
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.hand_over import still_needed
 from glet.serve.poll_loop import PollLoop
@@ -70,6 +71,7 @@ class Frontend:
         controls = [(b, control_address(cluster, b)) for b in cluster.backend]
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
+        self._doors = open_doors(self._loop, cluster)
         self._loop.set_starting(True)
         self._table = RouteTable(self._loop)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -95,7 +97,7 @@ class Frontend:
         """Serves until SIGTERM, then answers what is outstanding."""
         with PollLoop(self._clock) as poll:
             self._loop.start()
-            logger.info("listens at %s", self._endpoint)
+            logger.info("listens at %s", ", ".join((self._endpoint, *self._doors.values())))
             poll.watch(self._loop.control_fd(), self._on_control)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
@@ -280,8 +282,10 @@ class Frontend:
             Event(
                 event="serving",
                 message=f"serving {count} {'emulated ' * emulated}model{'s' * (count != 1)} "
-                f"at {self._endpoint}",
+                f"at {self._endpoint}"
+                + "".join(f", {name} at {at}" for name, at in self._doors.items()),
                 endpoint=self._endpoint,
+                doors=self._doors,
                 models=count,
             )
         )

@@ -14,13 +14,15 @@ BEAT_S = 0.5
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a daemon's life. `failed`: it cannot start and ends with `exit_code`.
 
-    `model_failed`: it goes on without the model. `serving`: every model of the plan is routed.
+    `model_failed`: it goes on without the model. `serving`: every model of the plan is routed;
+    `doors` are the addresses of other protocols.
     `alive`: its loop turns.
     """
 
     event: Literal["progress", "serving", "model_failed", "failed", "alive"]
     message: str = ""
     endpoint: str = ""
+    doors: dict[str, str] = {}
     models: int = 0
     exit_code: int = 1
 

@@ -90,6 +90,11 @@ class LocalCluster:
         """Where clients connect, wildcards resolved."""
         return self._serving.endpoint if self._serving is not None else self._config.listen
 
+    @property
+    def doors(self) -> dict[str, str]:
+        """HOST:PORT of other protocols, by name (`http`, `grpc`), wildcards resolved."""
+        return self._serving.doors if self._serving is not None else {}
+
     def start(self) -> None:
         """Returns when every model of the plan is served.
 
@@ -220,6 +225,8 @@ class LocalCluster:
             if self._serving is None:
                 # Clients know it by the port that it got: it keeps that when it starts again.
                 daemon.command += ["--listen", event.endpoint]
+                for protocol, address in event.doors.items():
+                    daemon.command += [f"--{protocol}", address]
             self._serving = event
         self._report(event.message)
 

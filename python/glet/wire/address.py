@@ -1,4 +1,4 @@
-"""Endpoints: `tcp://HOST:PORT` and `ipc://PATH`."""
+"""Endpoints: `tcp://HOST:PORT` and `ipc://PATH`; of doors `HOST:PORT`."""
 
 import re
 
@@ -6,6 +6,7 @@ from glet.errors import ConfigError
 
 IPC_BYTES = 107
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
+_WEB = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
 
@@ -23,4 +24,16 @@ def check_bind(endpoint: str, *, insecure: bool) -> None:
         raise ConfigError(
             f"{endpoint} can be reached from outside this machine without authentication; "
             "bind tcp://127.0.0.1:PORT, or say --insecure in a network you trust"
+        )
+
+
+def check_web_bind(address: str, *, insecure: bool) -> None:
+    """The same for the HOST:PORT of a door."""
+    web = _WEB.fullmatch(address)
+    if web is None:
+        raise ConfigError(f"{address!r} is no address; valid is HOST:PORT, as in 127.0.0.1:8000")
+    if not insecure and _LOOPBACK.fullmatch(web["host"]) is None:
+        raise ConfigError(
+            f"{address} can be reached from outside this machine without authentication; "
+            "bind 127.0.0.1:PORT, or say --insecure in a network you trust"
         )
