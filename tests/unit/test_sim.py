@@ -67,6 +67,84 @@ def test_gpulets_follow_the_load_with_the_live_loop() -> None:
         np.testing.assert_array_equal(job.ledger["offered"], ended)
 
 
+@pytest.mark.parametrize("policy", ["fleet", "fleet:sizing", "fleet:aiad"])
+def test_gpulets_under_an_autoscaler_as_live(policy: str) -> None:
+    small = scenario("gpulets-day", 60)
+    one, same = (simulate(small, Run(policy=policy, seed=5), ManualClock()) for _ in range(2))
+    assert {**one.report, "wall_s": 0} == {**same.report, "wall_s": 0}
+    assert one.report["errors"] == []
+    assert 0.0 < one.report["used_replicas"] <= 4.0
+    assert one.report["request_violation"] < 0.5
+    for job in one.jobs.values():
+        ended = job.ledger["answered"] + job.ledger["refused"]
+        np.testing.assert_array_equal(job.ledger["offered"], ended)
+
+
+TIMES = """times = "times.csv"
+interval_s = 1.0
+[workload.formulas.vgg16]
+kind = "constant"
+rate_rps = 20.0
+[workload.formulas.mobilenet_v2]
+kind = "constant"
+rate_rps = 10.0
+[report]
+interval_s = 1.0
+"""
+
+
+def timed(tmp_path: Path, times: str, workload: str = "") -> Path:
+    """gpulets-day with given times instead of its traffic."""
+    head = find_scenario("gpulets-day").read_text().partition("[workload]")[0]
+    path = tmp_path / "s.toml"
+    path.write_text(f"{head}[workload]\n{workload or TIMES}")
+    (tmp_path / "times.csv").write_text(times)
+    return path
+
+
+def test_given_times_are_the_arrivals_whatever_the_seed(tmp_path: Path) -> None:
+    path = timed(tmp_path, "resnet50\n0.25\n2.5\n2.75\n", "intervals = 4\n" + TIMES)
+    found = load_scenario(path)
+    assert traffic(found).counts["resnet50"].tolist() == [1.0, 0.0, 2.0, 0.0]
+    for seed in (1, 2):
+        made = simulate(found, Run(policy="follow", seed=seed), ManualClock())
+        assert made.jobs["resnet50"].ledger["offered"].tolist()[:4] == [1.0, 0.0, 2.0, 0.0]
+        assert made.report["jobs"]["vgg16"]["requests"] == 80
+    cut = msgspec.structs.replace(
+        found, workload=msgspec.structs.replace(found.workload, intervals=1)
+    )
+    assert traffic(cut).times_s["resnet50"].tolist() == [0.25]
+
+
+def test_replicas_take_given_times_too(tmp_path: Path) -> None:
+    head = find_scenario("faro-day").read_text().partition("[workload]")[0]
+    path = tmp_path / "s.toml"
+    path.write_text(f'{head}[workload]\ntimes = "times.csv"\ninterval_s = 60.0\n')
+    (tmp_path / "times.csv").write_text("a,b\n1,61\n70,\n")
+    made = simulate(load_scenario(path), Run(policy="fair_share", seed=1), ManualClock())
+    assert made.jobs["a"].ledger["offered"].tolist()[:2] == [1.0, 1.0]
+    assert made.jobs["b"].ledger["offered"].tolist()[:2] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "workload", "message"),
+    [
+        ("resnet50\n2\n1\n", "", "times.csv:3: 'resnet50': 1 s comes after 2 s"),
+        ("resnet50,vgg16\n1,1\n", "intervals = 4\n" + TIMES, "gives times of 'vgg16', whose"),
+        ("resnet51\n1\n", "intervals = 4\n" + TIMES, "did you mean 'resnet51'?"),
+        ("resnet50\n1\n", 'tmes = "times.csv"\n', "unknown key 'tmes'; did you mean 'times'?"),
+        ("resnet50\n1\n", 'times = "none.csv"\n', "none.csv"),
+    ],
+)
+def test_wrong_times_are_refused_in_one_line(
+    times: str, workload: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sim", str(timed(tmp_path, times, workload))]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+
+
 def test_units_held_never_exceed_the_quota() -> None:
     found = simulate(
         scenario("faro-day", 30), Run(policy="one_shot", seed=3, size=20), ManualClock()
@@ -148,7 +226,7 @@ def test_given_times_are_checked() -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_scenarios_that_ship_are_whole(name: str) -> None:
     found = load_scenario(find_scenario(name))
-    counts = traffic(found)
+    counts = traffic(found).counts
     assert len({len(column) for column in counts.values()}) == 1
     assert set(found.compare) <= set(found.policies())
     assert sized(found, 5) != found
@@ -203,6 +281,8 @@ def test_the_command_reports_as_json_csv_and_picture(
     [
         (["sim", "faro-dya"], "did you mean 'faro-day'?"),
         (["sim", "faro-day", "--policy", "aid"], "did you mean 'aiad'?"),
+        (["sim", "gpulets-day", "--policy", "fleet:sising"], "did you mean 'sizing'?"),
+        (["sim", "gpulets-day", "--policy", "flet"], "did you mean 'fleet'?"),
         (["sim", "faro-day", "--sizes", "16,x"], "--sizes 16,x"),
         (["sim", "faro-day", "--seeds", "0"], "--seeds is 1 or more"),
         (["sim", "faro-day", "--plot", "x.txt"], "cannot draw that"),
