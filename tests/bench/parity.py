@@ -8,12 +8,13 @@ simulated loop makes for no traffic. Without `--triggers` rounds are held by the
 busy machine queues grow that a simulation does not have. For the same reason latencies are planned
 with as profiled, not as measured.
 
-Compared at the end of every epoch: how many gpulets serve, on how many devices, and how much share
-each model has. An epoch agrees when the live plan uses as many devices as the simulated one, and
-has of each model a share within one unit, at most LAG epochs apart. Into how many gpulets a share is
-cut depends on the order in which a few requests more or less were seen, so that is shown and not
-compared. Goodput is the part of the requests that was answered within the objective, counted from
-the intended time.
+Compared at the end of every epoch: the rate that each model is planned for (what the policy
+decided; for an autoscaler that says how many units, or replicas, a model has), how many devices
+serve, and how much share is given out in all. An epoch agrees when each rate is within RATE_PART of
+the simulated one, the devices are as many, and the share is within two units, at most LAG epochs
+apart. How many gpulets the share is cut into depends on the order in which a few requests more or
+less were seen: it is shown and not compared. Goodput is the part of the requests that was answered
+within the objective, counted from the intended time.
 """
 
 import argparse
@@ -95,6 +96,7 @@ BATCHES = (1, 2, 4, 8)
 SHARES = tuple(range(10, 101, 10))
 LEAD_S = 10.0
 LAG = 2
+RATE_PART = 0.25
 OBSERVE_S = 0.25
 POLL_S = 0.1
 WAIT_S = 300.0
@@ -253,37 +255,39 @@ def live(
 
 
 class Epoch(NamedTuple):
-    """What a plan has: gpulets that serve, devices they are on, share of each model in percent.
+    """Rates planned for by model, gpulets that serve, their devices and their share in percent."""
 
-    Models that take turns on a gpulet have all of its share each.
-    """
-
+    rates_rps: dict[str, float]
     gpulets: int
     devices: int
-    share_pct: dict[str, int]
+    share_pct: int
 
     def near(self, other: "Epoch", unit_pct: int) -> bool:
-        return self.devices == other.devices and all(
-            abs(share - other.share_pct[model]) <= unit_pct
-            for model, share in self.share_pct.items()
+        return (
+            self.devices == other.devices
+            and abs(self.share_pct - other.share_pct) <= 2 * unit_pct
+            and all(
+                abs(rate - other.rates_rps[model]) <= RATE_PART * other.rates_rps[model] + 1.0
+                for model, rate in self.rates_rps.items()
+            )
         )
 
 
-def epochs(side: Side, first: Plan, args: argparse.Namespace, models: Sequence[str]) -> list[Epoch]:
-    """At the end of every epoch, the plan that was given out last."""
+def epochs(side: Side, first: Plan, args: argparse.Namespace) -> list[Epoch]:
+    """At the end of every epoch, what was decided last."""
     found = []
     for end_s in np.arange(args.epoch, args.seconds + 0.5 * args.epoch, args.epoch):
-        plans = [held.plan for at_s, held in side.rounds if held.plan and at_s <= end_s]
-        serving = [gpulet for gpulet in (plans[-1] if plans else first).gpulets if gpulet.models]
-        shares = {
-            model: sum(
-                gpulet.share_pct
-                for gpulet in serving
-                if any(share.model == model for share in gpulet.models)
+        held = [one for at_s, one in side.rounds if at_s <= end_s]
+        plan = next((one.plan for one in reversed(held) if one.plan is not None), first)
+        serving = [gpulet for gpulet in plan.gpulets if gpulet.models]
+        found.append(
+            Epoch(
+                rates_rps={target.model: target.rate_rps for target in held[-1].targets},
+                gpulets=len(serving),
+                devices=len({gpulet.device for gpulet in serving}),
+                share_pct=sum(gpulet.share_pct for gpulet in serving),
             )
-            for model in models
-        }
-        found.append(Epoch(len(serving), len({g.device for g in serving}), shares))
+        )
     return found
 
 
@@ -330,17 +334,22 @@ def cluster_of(
 
 def report(args: argparse.Namespace, bed: Bed, first: Plan, sim: Side, real: Side) -> None:
     """A table to read, and the line of JSON."""
-    sides = [epochs(side, first, args, list(bed.slos_ms)) for side in (sim, real)]
+    sides = [epochs(side, first, args) for side in (sim, real)]
     agree = agreeing(*sides, bed.unit_pct)
-    print("  end s   gpulets   devices   " + "   ".join(f"share of {m}, %" for m in bed.slos_ms))
-    for at, (one, other) in enumerate(zip(*sides, strict=True)):
-        shares = (f"{one.share_pct[m]:8d} {other.share_pct[m]:8d}" for m in bed.slos_ms)
+    rates = "  ".join(f"{f'rate of {model}/s':>18}" for model in bed.slos_ms)
+    print(f"  end s  gpulets  devices   share, %  {rates}")
+    for at, pair in enumerate(zip(*sides, strict=True)):
+        one, other = pair
+        planned = (
+            f"{one.rates_rps[model]:9.1f} {other.rates_rps[model]:8.1f}" for model in bed.slos_ms
+        )
         print(
-            f"{(at + 1) * args.epoch:7.1f} {one.gpulets:4d} {other.gpulets:4d} "
-            f"{one.devices:4d} {other.devices:4d} {'  '.join(shares)}{'' if agree[at] else '   *'}"
+            f"{(at + 1) * args.epoch:7.1f} {one.gpulets:4d} {other.gpulets:3d} {one.devices:4d} "
+            f"{other.devices:3d} {one.share_pct:5d} {other.share_pct:4d}  {'  '.join(planned)}"
+            f"{'' if agree[at] else '   *'}"
         )
     print("simulated first, live second; * no epoch near by is like it")
-    totals = [sum(sum(epoch.share_pct.values()) for epoch in side) for side in sides]
+    totals = [sum(epoch.share_pct for epoch in side) for side in sides]
     emit(
         "parity",
         {

@@ -5,6 +5,7 @@ import pytest
 
 from glet.config.cluster import ControlConfig
 from glet.control.loop import ControlLoop
+from glet.control.make import autoscaler_of
 from glet.errors import ConfigError, ProfileError
 from glet.plan.problem import DeviceType
 from glet.policy.fleet.make import default_settings, make_autoscaler
@@ -157,5 +158,9 @@ def test_a_control_loop_plans_the_shares_that_an_autoscaler_wants() -> None:
         assert not done.errors
         planned.append(sum(s.rate_rps for g in loop.plan.gpulets for s in g.models))
     assert 5.0 <= 2.0 * planned[59] <= planned[-1]
+    assert autoscaler_of(ControlConfig(mode="fleet", autoscaler="faro_penalty_sum")) is not None
+    assert autoscaler_of(ControlConfig(mode="follow", autoscaler="nobody")) is None
+    with pytest.raises(ConfigError, match="did you mean 'faro_penalty_sum'"):
+        autoscaler_of(ControlConfig(mode="fleet", autoscaler="faro_penalty_som"))
     with pytest.raises(ConfigError, match="did you mean 'sizing'"):
         make_policy("fleet", ControlConfig(mode="fleet", autoscaler="sising"))

@@ -16,11 +16,12 @@ from glet.cli.main import main
 from glet.clock import ManualClock
 from glet.errors import ArgumentError, ConfigError
 from glet.native import core
-from glet.sim.many import runs, simulate_all
+from glet.sim.many import runs, simulate_all, simulate_on_ray
 from glet.sim.metrics import JobResult, effective_utility, measures, utility
 from glet.sim.run import Run, simulate
 from glet.sim.scenario import Scenario, find_scenario, load_scenario, sized
 from glet.sim.traffic import traffic
+from glet.wire import ray_cluster
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SCENARIOS = ("faro-day", "gpu-slices", "gpulets-day")
@@ -297,14 +298,31 @@ def test_wrong_arguments(
 
 
 def test_ray_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from glet.sim import many
-
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(many, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"glet\[ray\]"):
-        many.simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], "x:1")
+    monkeypatch.setattr(ray_cluster, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"--ray needs Ray.*glet\[ray\]"):
+        simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], "x:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "--ray 127.0.0.1:1: no cluster answers there: Connection refused"),
+        ("ray://127.0.0.1:1", "--ray ray://127.0.0.1:1: no cluster answers there"),
+        ("nonsense", "--ray nonsense: is no address; valid are HOST:PORT"),
+        ("h:99999", "--ray h:99999: is no address"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_in_one_line(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "import_module", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], address)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not (SHARED / "faro").is_dir(), reason="the published trace is not here")

@@ -43,7 +43,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `static` serves the plan as it is, `follow` re-plans from measured rates, `published` does as
     the published gpulet prototype, `fleet` shares devices out in units of `unit_pct` as the
-    `autoscaler` (policy/fleet/README.md) says. `auto` follows where every device has a profile and
+    `autoscaler` (policy/fleet/README.md) says: its name, that of one of `resource/policies`, or a
+    TOML file of its settings. `auto` follows where every device has a profile and
     no plan was given, and is static otherwise. Every `epoch_s` a round; with `triggers` also at
     once where control/README.md says so, `min_gap_s` after the last at the earliest.
 
@@ -200,6 +201,7 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
     def absolute(path: str) -> str:
         return str((folder / Path(path).expanduser()).resolve()) if path else ""
 
+    autoscaler = config.control.autoscaler
     return msgspec.structs.replace(
         config,
         models=absolute(config.models),
@@ -207,7 +209,11 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
         run_dir=absolute(config.run_dir),
         cache=absolute(config.cache),
         addresses=absolute(config.addresses),
-        control=msgspec.structs.replace(config.control, record=absolute(config.control.record)),
+        control=msgspec.structs.replace(
+            config.control,
+            record=absolute(config.control.record),
+            autoscaler=absolute(autoscaler) if autoscaler.endswith(".toml") else autoscaler,
+        ),
         backend=tuple(
             msgspec.structs.replace(backend, profile=absolute(backend.profile))
             for backend in config.backend

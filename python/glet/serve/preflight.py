@@ -5,6 +5,7 @@ from pathlib import Path
 
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.config.load import nearest
+from glet.control.make import autoscaler_of
 from glet.errors import ConfigError, ProfileError
 from glet.plan.layout import arrange
 from glet.profiles import latency_csv
@@ -34,7 +35,9 @@ def check_cluster(cluster: ClusterConfig) -> None:
     if plan is not None:
         _check_plan(cluster, plan, entries)
     _check_control(cluster)
-    for backend in cluster.backend:
+    if cluster.ray.address and cluster.partition != "profiled":
+        return  # its devices are elsewhere
+    for backend in cluster.backend[:1] if cluster.ray.address else cluster.backend:
         gpulets = plan.on_device(backend.device) if plan is not None else None
         _check_device(cluster, backend, gpulets, entries)
 
@@ -71,6 +74,7 @@ def _check_control(cluster: ClusterConfig) -> None:
             f"control {control.mode} plans with a profile of every device, and backend {bare[0]} "
             "has none; say --profile FILE, or --control static"
         )
+    autoscaler_of(control)
     folder = Path(control.record).parent
     if control.record and not folder.is_dir():
         raise ConfigError(f"record {control.record}: {folder} is no folder")

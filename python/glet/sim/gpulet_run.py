@@ -10,7 +10,7 @@ from glet.config.cluster import ControlConfig
 from glet.config.load import nearest
 from glet.config.resource import profile_folder
 from glet.control.loop import ControlLoop
-from glet.control.make import types_of
+from glet.control.make import autoscaler_of, types_of
 from glet.control.round import Round
 from glet.errors import ConfigError
 from glet.native import core
@@ -52,7 +52,9 @@ def run_gpulets(
         numbers[name] = world.add_model(model.slo_ms, coming)
     devices = Devices(world, types, config, numbers)
     control = control_of(config, policy)
-    loop = ControlLoop(control, types, margin_ms=config.margin_ms)
+    loop = ControlLoop(
+        control, types, margin_ms=config.margin_ms, autoscaler=autoscaler_of(control)
+    )
     observer = Observer(mean_s=control.mean_s, peak_s=control.peak_s)
     frontend = _Frontend(world, config, numbers, devices)
     interval_s = scenario.workload.interval_s

@@ -9,9 +9,9 @@ from msgspec import Meta
 from glet.config.cluster import ControlConfig
 from glet.config.load import load, nearest
 from glet.config.resource import resource
-from glet.control.autoscalers import autoscaler_files
+from glet.control.autoscalers import autoscaler_files, chosen_autoscaler
 from glet.errors import ConfigError
-from glet.policy.fleet.make import AutoscalerSettings, default_settings
+from glet.policy.fleet.make import AutoscalerSettings
 
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
@@ -201,7 +201,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return name
         mode, colon, autoscaler = name.partition(":")
         if self.gpulets is not None and mode == "fleet" and colon:
-            default_settings(autoscaler)
+            chosen_autoscaler(autoscaler)
             return name
         if name not in self.policies():
             raise ConfigError(f"no policy is called {name!r}; {nearest(name, self.policies())}")
