@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
+from two_models import make_two_models, serves
 from waiting import wait_for
 
 from glet.cli.main import main
 from glet.client import Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig, RayConfig
-from glet.errors import LateError, UnavailableError
 from glet.serve.up import LocalCluster
 from glet.sim.many import runs, simulate_all, simulate_on_ray
 from glet.sim.scenario import find_scenario, load_scenario
@@ -64,39 +63,15 @@ def test_an_address_where_no_cluster_is_gives_one_line(capsys: pytest.CaptureFix
     assert "\n" not in said
 
 
-MODEL_TOML = """
-slo_ms = 20000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
-X = np.arange(4, dtype=np.float32)
-
-
 def on_ray(tmp_path: Path, address: str) -> ClusterConfig:
     """Emulated devices, one for every CPU that Ray has, and models `a` and `b` on them."""
-    for name in ("a", "b"):
-        folder = tmp_path / "models" / name
-        folder.mkdir(parents=True)
-        (folder / "model.toml").write_text(MODEL_TOML)
-        (folder / "model.py").write_text("def infer(x):\n    return x * 2\n")
-    profile = tmp_path / "latency.csv"
-    rows = [(m, s, b) for m in ("a", "b") for s in (50, 100) for b in (1, 8)]
-    profile.write_text("".join(f"{m},{s},{b},{5 + 0.1 * b}\n" for m, s, b in rows))
     return ClusterConfig(
         listen=f"ipc://{tmp_path}/f",
         insecure=True,
-        models=str(tmp_path / "models"),
-        partition="profiled",
-        backend=(BackendConfig(profile=str(profile)),),
+        backend=(BackendConfig(profile=str(tmp_path / "latency.csv")),),
         control=ControlConfig(mode="static"),
         ray=RayConfig(address=address, cpus_per_backend=1, most_backends=3),
+        **make_two_models(tmp_path),
     )
 
 
@@ -111,23 +86,15 @@ def test_backends_come_and_go_with_the_nodes(nodes: Any, tmp_path: Path) -> None
         def alive() -> set[str]:
             return {row["name"] for row in client.stats()["backends"] if row["alive"]}
 
-        def serves() -> bool:
-            try:
-                for model in ("a", "b"):
-                    client.infer(model, {"x": X}, deadline_ms=20000.0)
-            except (UnavailableError, LateError):
-                return False
-            return True
-
-        wait_for(lambda: len(alive()) == 2 and serves(), started.poll)
+        wait_for(lambda: len(alive()) == 2 and serves(client), started.poll)
         assert alive() == {"ray0", "ray1"}
         more = nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=80 << 20)
         wait_for(lambda: len(alive()) == 3, started.poll)
         # Both models are spread anew over what there is, and what was planned serves.
-        wait_for(serves, started.poll)
+        wait_for(lambda: serves(client), started.poll)
         nodes.remove_node(more)
-        wait_for(lambda: len(alive()) == 2 and serves(), started.poll)
+        wait_for(lambda: len(alive()) == 2 and serves(client), started.poll)
         nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=80 << 20)
-        wait_for(lambda: len(alive()) == 3 and serves(), started.poll)
+        wait_for(lambda: len(alive()) == 3 and serves(client), started.poll)
     assert any("is on node" in line for line in lines)
     assert any("is gone" in line for line in lines)

@@ -35,11 +35,17 @@ def check_cluster(cluster: ClusterConfig) -> None:
     if plan is not None:
         _check_plan(cluster, plan, entries)
     _check_control(cluster)
-    if cluster.ray.address and cluster.partition != "profiled":
-        return  # its devices are elsewhere
-    for backend in cluster.backend[:1] if cluster.ray.address else cluster.backend:
+    backends = started_here(cluster)
+    if cluster.ray.address and cluster.partition == "profiled":
+        backends = cluster.backend[:1]  # of all the same, and the profile is here
+    for backend in backends:
         gpulets = plan.on_device(backend.device) if plan is not None else None
         _check_device(cluster, backend, gpulets, entries)
+
+
+def started_here(cluster: ClusterConfig) -> tuple[BackendConfig, ...]:
+    """The backends that `glet up` starts: not those that a file of addresses tells of."""
+    return tuple(b for b in cluster.backend if b.control or not cluster.addresses)
 
 
 def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -> None:

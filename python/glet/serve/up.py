@@ -17,7 +17,7 @@ from glet.errors import ConfigError, GletError, PeerLostError
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
-from glet.serve.preflight import check_cluster
+from glet.serve.preflight import check_cluster, started_here
 from glet.serve.ray_backends import slots
 from glet.serve.status import Event, LineReader
 from glet.wire.heartbeat import Backoff
@@ -249,7 +249,7 @@ def _backends(config: ClusterConfig, file: str, level: list[str]) -> list[Daemon
     """One daemon for each, or the one that has Ray start them."""
     if config.ray.address:
         return [Daemon(RAY, python("glet.cli.ray", file, *level))]
-    names = [backend_name(backend) for backend in config.backend]
+    names = [backend_name(backend) for backend in started_here(config)]
     return [
         Daemon(name, python("glet.cli.backend", file, "--name", name, *level)) for name in names
     ]
