@@ -727,6 +727,9 @@ class FrontendLoop:
     def set_routes(self, name: str, routes: Sequence[tuple[int, int, int, float]]) -> None:
         """Takes (executor, gpulet, model, weight) tuples."""
 
+    def set_accept(self, name: str, part: float) -> None:
+        """Of a model or an app: the others are answered `full`. ArgumentError unless 0..1."""
+
     def control_fd(self) -> int: ...
     def take_control(self) -> list[tuple[bytes, str, int | None, bytes]]:
         """What Python answers: (client, op, id, header)."""
@@ -872,6 +875,9 @@ class Gpulets:
     ) -> None: ...
     def unload(self, gpulet: int, model: int) -> None: ...
     def set_routes(self, model: int, routes: Sequence[tuple[int, float]]) -> None: ...
+    def set_accept(self, model: int, part: float) -> None:
+        """As FrontendLoop.set_accept()."""
+
     def advance(self, until_s: float) -> None:
         """Everything before `until_s` happens; without the GIL."""
 
@@ -882,7 +888,7 @@ class Gpulets:
     def now_s(self) -> float: ...
     def outstanding(self, model: int) -> int: ...
     def take_window(self, model: int) -> dict[str, Any]:
-        """Counts and quantiles of latency since the last call."""
+        """Counts and `latency`, buckets as of FrontendLoop.stats(), since the last call."""
 
     def take_tenant_window(self, gpulet: int, model: int) -> tuple[int, int, float]:
         """Requests and batches served and seconds busy since the last call."""

@@ -27,12 +27,12 @@ shape = [4]
 """
 
 
-def make_repository(folder: Path, slos_ms: Mapping[str, float]) -> Path:
+def make_repository(folder: Path, slos_ms: Mapping[str, float], max_batch: int = MAX_BATCH) -> Path:
     """A model each, by name, with its SLO; a callable that nobody calls."""
     for name, slo_ms in slos_ms.items():
         entry = folder / name
         entry.mkdir(parents=True, exist_ok=True)
-        toml = MODEL_TOML.format(slo_ms=slo_ms, max_batch=MAX_BATCH)
+        toml = MODEL_TOML.format(slo_ms=slo_ms, max_batch=max_batch)
         (entry / "model.toml").write_text(toml, encoding="utf-8")
         (entry / "model.py").write_text("def infer(x):\n    return x\n", encoding="utf-8")
     return folder

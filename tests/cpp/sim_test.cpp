@@ -255,6 +255,23 @@ TEST_CASE("gpulets: what waits at a model that leaves goes to another gpulet") {
   CHECK(world.take_window(1, model).served == 3);
 }
 
+TEST_CASE("gpulets: the part that is not let in is refused as full") {
+  Gpulets world(seconds(60));
+  const auto model = world.add_model(milliseconds(500), at({0, 1, 2, 3}), 0.99);
+  world.load(0, model, plan_of(8, 10), takes(10), 1.0);
+  const std::vector<route::Route> routes = {{0, 1.0}};
+  world.set_routes(model, routes);
+  world.set_accept(model, 0.5);
+  world.advance(seconds(1));
+  const ModelWindow window = world.take_window(model);
+  CHECK(window.offered == 4);
+  CHECK(window.full == 2);
+  CHECK(window.good == 2);
+  CHECK(world.outstanding(model) == 0);
+  CHECK(world.ledger(model).rows().front().refused == 2);
+  CHECK_THROWS_AS(world.set_accept(model, 1.5), ArgumentError);
+}
+
 TEST_CASE("gpulets: nobody serves a model without routes, and late ones are refused") {
   Gpulets world(seconds(60));
   const auto lost = world.add_model(milliseconds(50), at({0}), 0.99);

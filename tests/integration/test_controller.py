@@ -19,6 +19,7 @@ from glet.clock import ManualClock, SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig
 from glet.control.round import Round
 from glet.errors import ConfigError, UnavailableError
+from glet.policy.policy import Target
 from glet.serve.controller import Controller
 from glet.serve.controller_child import ControllerOptions, controller_endpoint
 from glet.serve.record_file import RecordFile
@@ -35,6 +36,7 @@ from glet.wire.messages import (
     NewPlan,
     Observed,
     RoundDone,
+    SetAccept,
 )
 
 MODEL_TOML = """
@@ -86,6 +88,7 @@ class Scripted:
             trigger="test",
             observation=observation,
             plan=PLAN,
+            targets=(Target(model="a", rate_rps=1.0, slo_ms=10.0, accept=0.75),),
         )
 
 
@@ -131,6 +134,8 @@ def test_rounds_go_to_all_frontends_and_plans_to_the_leader(tmp_path: Path) -> N
         rounds = [m for m in heard["g"] if isinstance(m, RoundDone)]
         said = msgspec.json.decode(rounds[0].record, type=Round)
         assert said.observation.span_s > 0.0
+        for name in heard:
+            assert [m.parts for m in heard[name] if isinstance(m, SetAccept)][-1] == {"a": 0.75}
     finally:
         controller.close()
         for channel in channels.values():

@@ -23,7 +23,7 @@ from fake_executor import (
 )
 
 from glet.clock import SystemClock
-from glet.errors import ConfigError
+from glet.errors import ArgumentError, ConfigError
 from glet.native import core
 from glet.wire.zmq_path import libzmq_path
 
@@ -109,6 +109,27 @@ def test_a_request_travels_untouched_and_its_answer_comes_back(rig: SimpleNamesp
     # Buckets are at most 1/16 wide; the quantile is cut at the longest there was.
     assert stats["p50_ms"] <= upper_ns / 1e6 <= stats["p50_ms"] * (1 + 1 / 16) + 1e-6
     assert rig.loop.outstanding() == 0
+
+
+def test_the_part_that_is_not_let_in_is_answered_full_evenly(rig: SimpleNamespace) -> None:
+    rig.loop.set_accept("m", 0.5)
+    for number in range(6):
+        rig.client.infer(number)
+    errors = [rig.client.error() for _ in range(3)]
+    assert {error["error"] for error in errors} == {"full"}
+    for number in sorted({0, 1, 2, 3, 4, 5} - {error["id"] for error in errors}):
+        request = rig.executors[0].request()
+        rig.executors[0].reply(request, OK, Y)
+        assert rig.client.hear()[0]["id"] == number
+    counts = rig.loop.stats()["m"]
+    assert (counts["received"], counts["ok"], counts["full"]) == (6, 3, 3)
+    assert [error["id"] % 2 for error in errors] in ([0] * 3, [1] * 3)
+    rig.loop.set_accept("m", 1.0)
+    rig.client.infer(7)
+    rig.executors[0].reply(rig.executors[0].request(), OK, Y)
+    assert rig.client.hear()[0]["id"] == 7
+    with pytest.raises(ArgumentError, match=r"valid: 0\.\.1"):
+        rig.loop.set_accept("m", 1.5)
 
 
 def test_an_answer_after_the_deadline_is_ok_but_not_good(rig: SimpleNamespace) -> None:

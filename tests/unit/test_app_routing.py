@@ -99,6 +99,16 @@ def test_an_app_reaches_the_loop_as_numbers_and_only_once() -> None:
     assert loop.take("remove_model") == [("app",)]
 
 
+def test_an_app_is_let_in_by_the_least_part_of_its_models() -> None:
+    loop = Loop()
+    table = RouteTable(loop)
+    table.apply(routing({"one": state()}, frozenset()))
+    table.admit({"m-a": 0.75, "m-b": 0.5})
+    assert sorted(loop.take("set_accept")) == [("app", 0.5), ("m-a", 0.75), ("m-b", 0.5)]
+    table.admit({"m-a": 0.75})
+    assert sorted(loop.take("set_accept")) == [("app", 0.75), ("m-b", 1.0)]
+
+
 def test_an_app_goes_with_its_models_and_does_not_stand_in_for_one() -> None:
     changed = msgspec.structs.replace(Y, shape=(5,))
     for models in (

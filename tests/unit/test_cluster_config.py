@@ -11,6 +11,7 @@ from glet.config.cluster import (
     ClusterConfig,
     GpuletConfig,
     ModelShareConfig,
+    RayConfig,
     backend_name,
     load_cluster,
 )
@@ -35,7 +36,9 @@ def test_the_example_loads() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [ClusterConfig, BackendConfig, GpuletConfig, ModelShareConfig], ids=lambda k: k.__name__
+    "kind",
+    [ClusterConfig, BackendConfig, GpuletConfig, ModelShareConfig, RayConfig],
+    ids=lambda k: k.__name__,
 )
 def test_the_example_shows_every_key(kind: type[msgspec.Struct]) -> None:
     text = resource("clusters", "one-machine.toml").read_text()

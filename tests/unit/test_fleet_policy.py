@@ -5,6 +5,7 @@ import pytest
 
 from glet.config.cluster import ControlConfig
 from glet.control.loop import ControlLoop
+from glet.control.make import autoscaler_of
 from glet.errors import ConfigError, ProfileError
 from glet.plan.problem import DeviceType
 from glet.policy.fleet.make import default_settings, make_autoscaler
@@ -16,6 +17,7 @@ from glet.policy.fleet_policy import (
 )
 from glet.policy.headroom import padded_rps
 from glet.policy.make import make_policy
+from glet.policy.policy import let_in
 from glet.profiles.device_profile import DeviceProfile, ModelProfile
 from glet.types.fleet import FleetJob, FleetObservation, FleetTargets
 from glet.types.observation import DeviceObservation, ModelObservation, Observation, Outcomes
@@ -57,11 +59,12 @@ class Fixed:
 
     def __init__(self, units: int) -> None:
         self.units = units
+        self.accept: dict[str, float] = {}
         self.saw: list[FleetObservation] = []
 
     def targets(self, observation: FleetObservation) -> FleetTargets:
         self.saw.append(observation)
-        return FleetTargets(replicas={"m": self.units})
+        return FleetTargets(replicas={"m": self.units}, accept=self.accept)
 
 
 def test_steps_of_share_and_whole_devices_are_units() -> None:
@@ -91,6 +94,21 @@ def test_the_planner_gets_the_rate_of_the_units() -> None:
     assert targets["other"].rate_rps == padded_rps(3.0, 0.25, 0.99)
     assert (job.target, job.violated, job.dropped) == (4, 0.1, 0.04)
     assert fixed.saw[0].quota == 20
+
+
+def test_what_is_let_in_is_passed_on_until_the_autoscaler_says_otherwise() -> None:
+    fixed = Fixed(5)
+    policy = FleetPolicy(fixed, SETTINGS, {"m": BATCHES})
+    assert let_in(policy.targets(seen(100.0, 30.0))) == {}
+    fixed.accept = {"m": 0.5}
+    # Between two decisions of the autoscaler the last one holds.
+    assert let_in(policy.targets(seen(101.0, 30.0))) == {}
+    assert let_in(policy.targets(seen(102.0, 30.0))) == {"m": 0.5}
+    fixed.accept = {}
+    assert let_in(policy.targets(seen(104.0, 30.0))) == {"m": 0.5}
+    assert fixed.saw[-1].jobs[0].accept == 0.5
+    fixed.accept = {"m": 1.0}
+    assert let_in(policy.targets(seen(106.0, 30.0))) == {}
 
 
 def test_arrivals_are_counted_by_interval_and_lost_devices_are_no_quota() -> None:
@@ -140,5 +158,9 @@ def test_a_control_loop_plans_the_shares_that_an_autoscaler_wants() -> None:
         assert not done.errors
         planned.append(sum(s.rate_rps for g in loop.plan.gpulets for s in g.models))
     assert 5.0 <= 2.0 * planned[59] <= planned[-1]
+    assert autoscaler_of(ControlConfig(mode="fleet", autoscaler="faro_penalty_sum")) is not None
+    assert autoscaler_of(ControlConfig(mode="follow", autoscaler="nobody")) is None
+    with pytest.raises(ConfigError, match="did you mean 'faro_penalty_sum'"):
+        autoscaler_of(ControlConfig(mode="fleet", autoscaler="faro_penalty_som"))
     with pytest.raises(ConfigError, match="did you mean 'sizing'"):
         make_policy("fleet", ControlConfig(mode="fleet", autoscaler="sising"))

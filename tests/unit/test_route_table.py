@@ -109,6 +109,26 @@ def test_the_loop_is_told_once() -> None:
     assert loop.taken() == []
 
 
+def test_what_is_let_in_is_told_when_it_changes_and_is_everything_again_after() -> None:
+    loop = Loop()
+    table = RouteTable(loop)
+    table.apply(routing({"b": state()}, NOBODY))
+    loop.taken()
+    table.admit({"m": 0.5, "stranger": 0.1})
+    table.admit({"m": 0.5})
+    assert loop.taken() == [("set_accept", "m", 0.5)]
+    table.admit({})
+    assert loop.taken() == [("set_accept", "m", 1.0)]
+    # The core keeps what it was told of a model that goes and comes back.
+    table.admit({"m": 0.2})
+    table.apply(routing({}, NOBODY))
+    table.admit({})
+    table.apply(routing({"b": state()}, NOBODY))
+    loop.taken()
+    table.admit({})
+    assert loop.taken() == [("set_accept", "m", 1.0)]
+
+
 def test_a_new_generation_is_a_new_executor_added_before_the_old_one_goes() -> None:
     loop = Loop()
     table = RouteTable(loop)

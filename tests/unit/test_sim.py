@@ -16,11 +16,12 @@ from glet.cli.main import main
 from glet.clock import ManualClock
 from glet.errors import ArgumentError, ConfigError
 from glet.native import core
-from glet.sim.many import runs, simulate_all
+from glet.sim.many import runs, simulate_all, simulate_on_ray
 from glet.sim.metrics import JobResult, effective_utility, measures, utility
 from glet.sim.run import Run, simulate
 from glet.sim.scenario import Scenario, find_scenario, load_scenario, sized
 from glet.sim.traffic import traffic
+from glet.wire import ray_cluster
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SCENARIOS = ("faro-day", "gpu-slices", "gpulets-day")
@@ -65,6 +66,84 @@ def test_gpulets_follow_the_load_with_the_live_loop() -> None:
     for job in one.jobs.values():
         ended = job.ledger["answered"] + job.ledger["refused"]
         np.testing.assert_array_equal(job.ledger["offered"], ended)
+
+
+@pytest.mark.parametrize("policy", ["fleet", "fleet:sizing", "fleet:aiad"])
+def test_gpulets_under_an_autoscaler_as_live(policy: str) -> None:
+    small = scenario("gpulets-day", 60)
+    one, same = (simulate(small, Run(policy=policy, seed=5), ManualClock()) for _ in range(2))
+    assert {**one.report, "wall_s": 0} == {**same.report, "wall_s": 0}
+    assert one.report["errors"] == []
+    assert 0.0 < one.report["used_replicas"] <= 4.0
+    assert one.report["request_violation"] < 0.5
+    for job in one.jobs.values():
+        ended = job.ledger["answered"] + job.ledger["refused"]
+        np.testing.assert_array_equal(job.ledger["offered"], ended)
+
+
+TIMES = """times = "times.csv"
+interval_s = 1.0
+[workload.formulas.vgg16]
+kind = "constant"
+rate_rps = 20.0
+[workload.formulas.mobilenet_v2]
+kind = "constant"
+rate_rps = 10.0
+[report]
+interval_s = 1.0
+"""
+
+
+def timed(tmp_path: Path, times: str, workload: str = "") -> Path:
+    """gpulets-day with given times instead of its traffic."""
+    head = find_scenario("gpulets-day").read_text().partition("[workload]")[0]
+    path = tmp_path / "s.toml"
+    path.write_text(f"{head}[workload]\n{workload or TIMES}")
+    (tmp_path / "times.csv").write_text(times)
+    return path
+
+
+def test_given_times_are_the_arrivals_whatever_the_seed(tmp_path: Path) -> None:
+    path = timed(tmp_path, "resnet50\n0.25\n2.5\n2.75\n", "intervals = 4\n" + TIMES)
+    found = load_scenario(path)
+    assert traffic(found).counts["resnet50"].tolist() == [1.0, 0.0, 2.0, 0.0]
+    for seed in (1, 2):
+        made = simulate(found, Run(policy="follow", seed=seed), ManualClock())
+        assert made.jobs["resnet50"].ledger["offered"].tolist()[:4] == [1.0, 0.0, 2.0, 0.0]
+        assert made.report["jobs"]["vgg16"]["requests"] == 80
+    cut = msgspec.structs.replace(
+        found, workload=msgspec.structs.replace(found.workload, intervals=1)
+    )
+    assert traffic(cut).times_s["resnet50"].tolist() == [0.25]
+
+
+def test_replicas_take_given_times_too(tmp_path: Path) -> None:
+    head = find_scenario("faro-day").read_text().partition("[workload]")[0]
+    path = tmp_path / "s.toml"
+    path.write_text(f'{head}[workload]\ntimes = "times.csv"\ninterval_s = 60.0\n')
+    (tmp_path / "times.csv").write_text("a,b\n1,61\n70,\n")
+    made = simulate(load_scenario(path), Run(policy="fair_share", seed=1), ManualClock())
+    assert made.jobs["a"].ledger["offered"].tolist()[:2] == [1.0, 1.0]
+    assert made.jobs["b"].ledger["offered"].tolist()[:2] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("times", "workload", "message"),
+    [
+        ("resnet50\n2\n1\n", "", "times.csv:3: 'resnet50': 1 s comes after 2 s"),
+        ("resnet50,vgg16\n1,1\n", "intervals = 4\n" + TIMES, "gives times of 'vgg16', whose"),
+        ("resnet51\n1\n", "intervals = 4\n" + TIMES, "did you mean 'resnet51'?"),
+        ("resnet50\n1\n", 'tmes = "times.csv"\n', "unknown key 'tmes'; did you mean 'times'?"),
+        ("resnet50\n1\n", 'times = "none.csv"\n', "none.csv"),
+    ],
+)
+def test_wrong_times_are_refused_in_one_line(
+    times: str, workload: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sim", str(timed(tmp_path, times, workload))]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
 
 
 def test_units_held_never_exceed_the_quota() -> None:
@@ -148,7 +227,7 @@ def test_given_times_are_checked() -> None:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_scenarios_that_ship_are_whole(name: str) -> None:
     found = load_scenario(find_scenario(name))
-    counts = traffic(found)
+    counts = traffic(found).counts
     assert len({len(column) for column in counts.values()}) == 1
     assert set(found.compare) <= set(found.policies())
     assert sized(found, 5) != found
@@ -203,6 +282,8 @@ def test_the_command_reports_as_json_csv_and_picture(
     [
         (["sim", "faro-dya"], "did you mean 'faro-day'?"),
         (["sim", "faro-day", "--policy", "aid"], "did you mean 'aiad'?"),
+        (["sim", "gpulets-day", "--policy", "fleet:sising"], "did you mean 'sizing'?"),
+        (["sim", "gpulets-day", "--policy", "flet"], "did you mean 'fleet'?"),
         (["sim", "faro-day", "--sizes", "16,x"], "--sizes 16,x"),
         (["sim", "faro-day", "--seeds", "0"], "--seeds is 1 or more"),
         (["sim", "faro-day", "--plot", "x.txt"], "cannot draw that"),
@@ -217,14 +298,31 @@ def test_wrong_arguments(
 
 
 def test_ray_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from glet.sim import many
-
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(many, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"glet\[ray\]"):
-        many.simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], "x:1")
+    monkeypatch.setattr(ray_cluster, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"--ray needs Ray.*glet\[ray\]"):
+        simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], "x:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "--ray 127.0.0.1:1: no cluster answers there: Connection refused"),
+        ("ray://127.0.0.1:1", "--ray ray://127.0.0.1:1: no cluster answers there"),
+        ("nonsense", "--ray nonsense: is no address; valid are HOST:PORT"),
+        ("h:99999", "--ray h:99999: is no address"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_in_one_line(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "import_module", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        simulate_on_ray(scenario("faro-day", 1), [Run(policy="aiad", seed=1)], address)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not (SHARED / "faro").is_dir(), reason="the published trace is not here")

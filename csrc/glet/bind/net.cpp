@@ -143,6 +143,7 @@ void bind_net(py::module_& m) {
            NoGil())
       .def("remove_executor", &FrontendLoop::remove_executor, py::arg("executor"), NoGil())
       .def("set_routes", &set_routes, py::arg("name"), py::arg("routes"), NoGil())
+      .def("set_accept", &FrontendLoop::set_accept, py::arg("name"), py::arg("part"), NoGil())
       .def("control_fd", &FrontendLoop::control_fd)
       .def("take_control", &take_control)
       .def("take_lost", &FrontendLoop::take_lost, NoGil())

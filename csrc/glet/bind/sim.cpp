@@ -204,16 +204,11 @@ py::dict window_of(Gpulets& self, batch::ModelId model) {
   py::dict out;
   out["offered"] = window.offered;
   out["ok"] = window.ok;
+  out["good"] = window.good;
   out["late"] = window.late;
   out["full"] = window.full;
   out["unavailable"] = window.unavailable;
-  const auto quantile = [&](double q) -> py::object {
-    if (window.latency.count() == 0) return py::none();
-    return py::float_(to_s(window.latency.quantile(q)) * 1e3);
-  };
-  out["p50_ms"] = quantile(0.5);
-  out["p95_ms"] = quantile(0.95);
-  out["p99_ms"] = quantile(0.99);
+  out["latency"] = window.latency.filled();
   return out;
 }
 
@@ -238,6 +233,7 @@ void bind_gpulets(py::module_& m) {
             self.set_routes(model, routes);
           },
           "model"_a, "routes"_a)
+      .def("set_accept", &Gpulets::set_accept, "model"_a, "part"_a)
       .def(
           "advance", [](Gpulets& self, double until_s) { self.advance(from_s(until_s)); },
           "until_s"_a, py::call_guard<py::gil_scoped_release>())

@@ -90,6 +90,10 @@ void FrontendCore::set_routes(const std::string& name, const std::vector<RouteSp
   models_[static_cast<std::size_t>(id)]->remote = std::move(remote);
 }
 
+void FrontendCore::set_accept(const std::string& name, double part) {
+  models_[static_cast<std::size_t>(intern(name))]->admission.set_part(part);
+}
+
 void FrontendCore::add_executor(int executor, const std::string& endpoint, Nanos now) {
   if (links_.contains(executor)) return;
   auto socket = std::make_unique<Socket>(context_, SocketType::kDealer);

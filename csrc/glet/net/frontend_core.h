@@ -19,6 +19,7 @@
 #include "glet/net/served_model.h"
 #include "glet/net/slot_table.h"
 #include "glet/net/zmq.h"
+#include "glet/route/admission.h"
 #include "glet/route/router.h"
 
 namespace glet::net {
@@ -72,6 +73,10 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   // Its outstanding requests are retried once elsewhere, or answered unavailable.
   void remove_executor(int executor, Nanos now);
   void set_routes(const std::string& name, const std::vector<RouteSpec>& routes);
+  // The part of the requests of a model or an app that is let in; the others are answered `full`.
+  // Requests that apps make of a model are not refused by it: an app is let in or not as a whole.
+  // Throws ArgumentError unless 0 <= part <= 1.
+  void set_accept(const std::string& name, double part);
   // While it is, a model that is not known may still turn up: it is answered `unavailable`.
   void set_starting(bool starting) { starting_ = starting; }
   void stop_admitting(Nanos now);
@@ -117,6 +122,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     std::shared_ptr<const AppGraph> app;  // set: it is an app
     std::map<route::GpuletId, std::int32_t> remote;  // gpulet -> the executor's number for us
     Counters counters;
+    route::Admission admission;
   };
   struct Link {
     std::unique_ptr<Socket> socket;

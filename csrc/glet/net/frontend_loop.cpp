@@ -137,6 +137,11 @@ void FrontendLoop::set_routes(const std::string& name, std::vector<RouteSpec> ro
   mailbox_.post([this, name, routes = std::move(routes)] { core_.set_routes(name, routes); });
 }
 
+void FrontendLoop::set_accept(const std::string& name, double part) {
+  route::Admission::check(part);
+  mailbox_.post([this, name, part] { core_.set_accept(name, part); });
+}
+
 std::vector<ControlRequest> FrontendLoop::take_control() {
   control_.clear();
   const std::lock_guard lock(control_mutex_);

@@ -38,6 +38,9 @@ class FrontendLoop {
   // Throws ArgumentError on a weight that is not positive and finite, or a gpulet named twice.
   void set_routes(const std::string& name, std::vector<RouteSpec> routes);
 
+  // See FrontendCore; throws ArgumentError unless 0 <= part <= 1.
+  void set_accept(const std::string& name, double part);
+
   // Readable while take_control() or take_lost() has something.
   int control_fd() const { return control_.fd(); }
   std::vector<ControlRequest> take_control();

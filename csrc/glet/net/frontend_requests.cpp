@@ -129,6 +129,10 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   if (!admitting_) {
     return refuse(model, client, header.id, "unavailable", "this frontend is stopping");
   }
+  if (!model->admission.admit()) {
+    return refuse(model, client, header.id, "full",
+                  "'" + model->served->name() + "' is asked for more than can be answered in time");
+  }
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
   if (model->app) {
     std::vector<Message> inputs;

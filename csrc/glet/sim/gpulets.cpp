@@ -22,7 +22,7 @@ batch::ModelId Gpulets::add_model(Nanos slo, Arrivals arrivals, double percentil
                         " ns at " + std::to_string(now_.count()) +
                         " ns; valid: above 0, before time passes");
   }
-  models_.push_back({slo, std::move(arrivals), Ledger(interval_, percentile), {}, 0});
+  models_.push_back({slo, std::move(arrivals), Ledger(interval_, percentile), {}, 0, {}});
   const auto model = static_cast<batch::ModelId>(models_.size()) - 1;
   schedule_arrival(model);
   return model;
@@ -118,6 +118,10 @@ void Gpulets::set_routes(batch::ModelId model, std::span<const route::Route> rou
   router_.set_routes(model, routes);
 }
 
+void Gpulets::set_accept(batch::ModelId model, double part) {
+  model_at(model).admission.set_part(part);
+}
+
 void Gpulets::schedule(Nanos at, std::int32_t gpulet, batch::ModelId model, std::uint64_t version) {
   if (at == kNever) return;
   events_.push_back({at, sequence_++, version, gpulet, model});
@@ -162,8 +166,13 @@ void Gpulets::arrive(batch::ModelId number) {
   model.arrivals.pop();
   schedule_arrival(number);
   ++model.window.offered;
-  ++model.outstanding;
   model.ledger.arrive(now_);
+  if (!model.admission.admit()) {
+    ++model.window.full;
+    model.ledger.refuse(now_);
+    return;
+  }
+  ++model.outstanding;
   submit(number, {requests_++, now_, now_ + model.slo}, route::kNoGpulet);
 }
 
@@ -237,7 +246,9 @@ void Gpulets::end_batch(route::GpuletId number, Gpulet& gpulet) {
   const Nanos took = now_ - gpulet.began;
   for (const batch::Request& request : gpulet.running) {
     const Nanos latency = now_ - request.arrival;
-    model.ledger.complete(request.arrival, latency, now_ <= request.deadline);
+    const bool good = now_ <= request.deadline;
+    model.ledger.complete(request.arrival, latency, good);
+    model.window.good += good;
     model.window.latency.record(latency);
     router_.done(runs, number);
   }

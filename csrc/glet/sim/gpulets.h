@@ -7,6 +7,7 @@
 #include "glet/batch/gpulet_queue.h"
 #include "glet/batch/stats.h"
 #include "glet/profile/latency_table.h"
+#include "glet/route/admission.h"
 #include "glet/route/router.h"
 #include "glet/sim/arrivals.h"
 #include "glet/sim/ledger.h"
@@ -18,6 +19,7 @@ namespace glet::sim {
 struct ModelWindow {
   std::uint64_t offered = 0;
   std::uint64_t ok = 0;
+  std::uint64_t good = 0;  // ok, answered by the deadline
   std::uint64_t late = 0;
   std::uint64_t full = 0;
   std::uint64_t unavailable = 0;
@@ -49,6 +51,8 @@ class Gpulets {
   // Takes a model from a gpulet; what waits goes to another gpulet of its routes, once.
   void unload(route::GpuletId gpulet, batch::ModelId model);
   void set_routes(batch::ModelId model, std::span<const route::Route> routes);
+  // The part of the model's requests that is let in, as the frontend does; the others are full.
+  void set_accept(batch::ModelId model, double part);
 
   void advance(Nanos until);
   // Arrivals end, everything outstanding ends, ledgers are settled.
@@ -72,6 +76,7 @@ class Gpulets {
     Ledger ledger;
     ModelWindow window;
     std::uint64_t outstanding = 0;
+    route::Admission admission;
   };
   struct Tenant {
     batch::ModelId model;

@@ -15,7 +15,7 @@ import glet
 from glet.config.cluster import ControlConfig
 from glet.config.load import nearest
 from glet.control.loop import ControlLoop
-from glet.control.make import types_of
+from glet.control.make import autoscaler_of, types_of
 from glet.control.record import Header, Run, profile_used, read_record
 from glet.control.replay import Pair, Summary, first_difference, replay, summary
 from glet.control.round import Round
@@ -108,7 +108,13 @@ def _known(name: str, names: Any, what: str) -> str:
 def _loop(header: Header, changes: dict[str, Any]) -> ControlLoop:
     control = msgspec.structs.replace(header.control, **changes)
     types = types_of({number: used.path for number, used in header.profiles.items()})
-    return ControlLoop(control, types, plan=header.plan, margin_ms=header.margin_ms)
+    return ControlLoop(
+        control,
+        types,
+        plan=header.plan,
+        margin_ms=header.margin_ms,
+        autoscaler=autoscaler_of(control),
+    )
 
 
 def _notes(header: Header) -> list[str]:

@@ -15,6 +15,7 @@ from glet.cli.daemon import (
 )
 from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig
+from glet.errors import ConfigError
 from glet.serve.compile_cache import default_cache
 from glet.serve.poll_loop import PollLoop
 from glet.serve.up import LocalCluster
@@ -24,6 +25,7 @@ EXAMPLE = """example:
   glet up --models models --http 127.0.0.1:8000
   glet up cluster.toml --plan ModelList.txt
   glet up --models models --partition profiled --profile profiles/synthetic-gpu
+  glet up --models models --ray 10.0.0.1:6379 --insecure
 """
 
 
@@ -38,6 +40,15 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_cluster_options(made)
+    made.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="backends on the nodes of this Ray cluster, HOST:PORT or auto, instead of on this "
+        "machine (extra ray): one per GPU, or see --ray-cpus",
+    )
+    made.add_argument(
+        "--ray-cpus", type=int, metavar="N", help="one backend for every N CPUs of a node"
+    )
     made.set_defaults(run=run)
 
 
@@ -82,10 +93,25 @@ def cluster(args: argparse.Namespace) -> ClusterConfig:
     return config
 
 
+def _on_ray(config: ClusterConfig, args: argparse.Namespace) -> ClusterConfig:
+    """With the options --ray laid over the file."""
+    given: dict[str, Any] = {}
+    if args.ray is not None:
+        given["address"] = args.ray
+    if args.ray_cpus is not None:
+        if args.ray_cpus < 1:
+            raise ConfigError(f"--ray-cpus {args.ray_cpus}; valid is 1 or more")
+        given["cpus_per_backend"] = args.ray_cpus
+    ray = msgspec.structs.replace(config.ray, **given)
+    if ray.cpus_per_backend and not ray.address:
+        raise ConfigError("--ray-cpus is for backends on Ray; say --ray ADDRESS too")
+    return msgspec.structs.replace(config, ray=ray)
+
+
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or Ctrl-C; the exit code."""
     clock = SystemClock()
-    config = cluster(args)
+    config = _on_ray(cluster(args), args)
 
     def report(line: str) -> None:
         print(line, flush=True)

@@ -43,7 +43,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `static` serves the plan as it is, `follow` re-plans from measured rates, `published` does as
     the published gpulet prototype, `fleet` shares devices out in units of `unit_pct` as the
-    `autoscaler` (policy/fleet/README.md) says. `auto` follows where every device has a profile and
+    `autoscaler` (policy/fleet/README.md) says: its name, that of one of `resource/policies`, or a
+    TOML file of its settings. `auto` follows where every device has a profile and
     no plan was given, and is static otherwise. Every `epoch_s` a round; with `triggers` also at
     once where control/README.md says so, `min_gap_s` after the last at the earliest.
 
@@ -100,6 +101,18 @@ class GpuletConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     models: tuple[ModelShareConfig, ...] = ()
 
 
+class RayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Backends on the nodes of the Ray cluster at `address`, for `glet up`; empty: on this machine.
+
+    One for each GPU that Ray knows, or, with `cpus_per_backend`, one for so many CPUs; at most
+    `most_backends`. They come and go with the nodes.
+    """
+
+    address: str = ""
+    cpus_per_backend: Annotated[int, Meta(ge=0)] = 0
+    most_backends: Annotated[int, Meta(ge=1, le=1024)] = 32
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of a `cluster.toml`. Paths are relative to the file.
 
@@ -107,10 +120,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     evenly. `partition` `auto` is the best that this machine has, and one backend for each GPU where
     `backend` says nothing. `isolation` is one executor per device or one per gpulet (always so
     under `mps`). `limit_memory`: under `mps` an executor gets no more of the device's memory than
-    its share. `margin_ms` is kept free between the end of a batch and a deadline, for the way back.
-    A batch that runs longer than `hang_s` (and many times longer than its model's longest) has
-    hung: its executor is ended. Nor does one go on that had no gpulet for
-    `release_after_s`; it starts again with the next.
+    its share. `addresses` is a file that says where those backends are reached that have no
+    `control`: they come and go with it (config/addresses.py). `margin_ms` is kept free between the
+    end of a batch and a deadline, for the way back. A batch that runs longer than `hang_s` (and
+    many times longer than its model's longest) has hung: its executor is ended. Nor does one go on
+    that had no gpulet for `release_after_s`; it starts again with the next.
 
     `http` and `grpc` are where a frontend also speaks the Open Inference Protocol, `HOST:PORT`;
     empty: it does not. `http_max_body_mb` is the largest body or message, `http_max_connections`
@@ -138,6 +152,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend: tuple[BackendConfig, ...] = (BackendConfig(),)
     gpulet: tuple[GpuletConfig, ...] = ()
     control: ControlConfig = ControlConfig()
+    addresses: str = ""
+    ray: RayConfig = RayConfig()
 
     def __post_init__(self) -> None:
         if not self.backend:
@@ -193,13 +209,19 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
     def absolute(path: str) -> str:
         return str((folder / Path(path).expanduser()).resolve()) if path else ""
 
+    autoscaler = config.control.autoscaler
     return msgspec.structs.replace(
         config,
         models=absolute(config.models),
         plan=absolute(config.plan),
         run_dir=absolute(config.run_dir),
         cache=absolute(config.cache),
-        control=msgspec.structs.replace(config.control, record=absolute(config.control.record)),
+        addresses=absolute(config.addresses),
+        control=msgspec.structs.replace(
+            config.control,
+            record=absolute(config.control.record),
+            autoscaler=absolute(autoscaler) if autoscaler.endswith(".toml") else autoscaler,
+        ),
         backend=tuple(
             msgspec.structs.replace(backend, profile=absolute(backend.profile))
             for backend in config.backend

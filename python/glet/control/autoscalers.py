@@ -5,12 +5,26 @@ from pathlib import Path
 from glet.config.load import load, nearest
 from glet.config.resource import resource
 from glet.errors import ConfigError
-from glet.policy.fleet.make import AutoscalerSettings
+from glet.policy.fleet.make import AutoscalerSettings, default_settings, names
 
 
 def autoscaler_files() -> dict[str, Path]:
     """The files that glet brings along, by name."""
     return {path.stem: path for path in sorted(resource("policies").glob("*.toml"))}
+
+
+def chosen_autoscaler(name: str) -> AutoscalerSettings:
+    """For `[control] autoscaler`: of an autoscaler by its name as it is without a file, else what
+    autoscaler_settings() finds.
+
+    Raises ConfigError.
+    """
+    if name in names():
+        return default_settings(name)
+    if name.endswith(".toml") or name in autoscaler_files():
+        return autoscaler_settings(name)
+    hint = nearest(name, {*names(), *autoscaler_files()})
+    raise ConfigError(f"no autoscaler is called {name!r}; {hint}")
 
 
 def autoscaler_settings(name: str) -> AutoscalerSettings:

@@ -20,6 +20,7 @@ from glet.plan.keep import Repair, stayed
 from glet.plan.make import make_planner
 from glet.plan.moves import moves
 from glet.plan.problem import DeviceType, Problem, check_problem
+from glet.policy.fleet.make import AutoscalerSettings
 from glet.policy.make import make_policy
 from glet.policy.policy import Targets
 from glet.profiles.correction import Corrections
@@ -58,15 +59,17 @@ class ControlLoop:
         plan: Plan | None = None,
         margin_ms: float = 0.0,
         clock: Clock | None = None,
+        autoscaler: AutoscalerSettings | None = None,
     ) -> None:
         """`types` by device number is what profiles say; `plan` what serves, None: as observed.
 
-        `config.mode` names the policy; `auto` has to be decided by then. Raises ConfigError for a
+        `config.mode` names the policy; `auto` has to be decided by then. `autoscaler` is for mode
+        `fleet`; None: the one that `config` names, without a file. Raises ConfigError for a
         policy or planner that there is not.
         """
         self._config = config
         profiles = {number: kind.profile for number, kind in types.items()}
-        self._policy = make_policy(config.mode, config, profiles)
+        self._policy = make_policy(config.mode, config, profiles, autoscaler)
         self._planner = make_planner(config.planner)
         self._park = Park(types, margin_ms, config.move_cost)
         self._clock = clock or ManualClock()

@@ -8,11 +8,13 @@ import msgspec
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, ControlConfig
+from glet.control.autoscalers import chosen_autoscaler
 from glet.control.loop import ControlLoop
 from glet.control.objectives import AppObjectives
 from glet.control.record import Header, header_of
 from glet.errors import ConfigError
 from glet.plan.problem import DeviceType
+from glet.policy.fleet.make import AutoscalerSettings
 from glet.profiles import latency_csv
 from glet.profiles.interference import Interference, NoInterference
 from glet.profiles.interference_files import read_interference
@@ -41,8 +43,20 @@ def make_loop(
             f"control mode {control.mode} needs a profile of a device; give [[backend]] a profile, "
             "or say mode static"
         )
-    loop = ControlLoop(control, types, plan=plan, margin_ms=cluster.margin_ms, clock=clock)
+    loop = ControlLoop(
+        control,
+        types,
+        plan=plan,
+        margin_ms=cluster.margin_ms,
+        clock=clock,
+        autoscaler=autoscaler_of(control),
+    )
     return Made(loop, header_of(cluster, control, plan), AppObjectives(types.values()))
+
+
+def autoscaler_of(control: ControlConfig) -> AutoscalerSettings | None:
+    """The settings that mode `fleet` runs with; None in other modes. Raises ConfigError."""
+    return chosen_autoscaler(control.autoscaler) if control.mode == "fleet" else None
 
 
 def decided(cluster: ClusterConfig) -> ControlConfig:

@@ -11,6 +11,8 @@ from glet.wire.messages import FrontendReport
 
 SPAN_S = 1.0
 SILENT_AFTER_S = 2.0
+# Before so much was seen of the traffic, silence is no reason to plan for nothing.
+LEAST_SPAN_S = 0.5 * SPAN_S
 # Over less of a span than this a few requests more or less look like another rate.
 WHOLE_SPAN = 0.5
 

@@ -100,8 +100,8 @@ class FleetPolicy:
     these answer within the objective (`capacity_rps`), and finds where.
 
     So the same autoscalers run here and in the simulator. A model without `batches` is planned for
-    its average rate with head room. What the autoscaler lets in (`accept`) scales nothing here:
-    requests beyond the planned rate are refused by the queues.
+    its average rate with head room. What the autoscaler lets in (`accept`) is passed on for the
+    frontends; the rate to plan for is what the units carry, whatever is let in.
     """
 
     name = "fleet"
@@ -139,11 +139,15 @@ class FleetPolicy:
         for model in sorted(observation.models, key=lambda one: one.model):
             window_s = max(WINDOW_S, model.slo_ms / 1000.0)
             rate_rps = padded_rps(model.mean_rps, window_s, self._settings.percentile)
+            accept = 1.0
             if model.model in jobs:
-                units = self._seen[model.model].target
-                rate_rps = capacity_rps(jobs[model.model], units)
+                seen = self._seen[model.model]
+                rate_rps = capacity_rps(jobs[model.model], seen.target)
+                accept = seen.accept
             rate_rps = max(self._settings.min_rps, rate_rps)
-            found.append(Target(model=model.model, rate_rps=rate_rps, slo_ms=model.slo_ms))
+            found.append(
+                Target(model=model.model, rate_rps=rate_rps, slo_ms=model.slo_ms, accept=accept)
+            )
         return tuple(found)
 
     def fleet_observation(self, observation: Observation) -> FleetObservation:

@@ -6,7 +6,7 @@ from glet.config.cluster import ControlConfig
 from glet.config.load import nearest
 from glet.errors import ConfigError
 from glet.policy.fleet.guard import Guard, GuardSettings
-from glet.policy.fleet.make import default_settings, make_autoscaler
+from glet.policy.fleet.make import AutoscalerSettings, default_settings, make_autoscaler
 from glet.policy.fleet.sizing import Sizing, SizingSettings
 from glet.policy.fleet_policy import FleetPolicy, FleetPolicySettings, batches_of
 from glet.policy.follow import FollowPolicy, FollowSettings
@@ -21,25 +21,39 @@ Profiles = Mapping[int, DeviceProfile]
 # Planners take latencies for this much longer than profiled (plan/problem.py, Rules).
 PLANNED_RATIO = 1.1
 
-POLICIES: dict[str, Callable[[ControlConfig, Profiles], Policy]] = {
+Make = Callable[[ControlConfig, Profiles, AutoscalerSettings | None], Policy]
+POLICIES: dict[str, Make] = {
     "static": lambda *_: StaticPolicy(),
-    "follow": lambda config, _: FollowPolicy(follow_settings(config)),
-    "published": lambda config, _: PublishedPolicy(PublishedSettings(min_rps=config.min_rps)),
-    "fleet": lambda config, profiles: _fleet(config, profiles),
+    "follow": lambda config, *_: FollowPolicy(follow_settings(config)),
+    "published": lambda config, *_: PublishedPolicy(PublishedSettings(min_rps=config.min_rps)),
+    "fleet": lambda config, profiles, autoscaler: _fleet(config, profiles, autoscaler),
 }
-"""Name -> how it is made of [control] and profiles. Adding a policy is a line here."""
+"""Name -> how it is made of [control], profiles and an autoscaler's settings.
+
+Adding a policy is a line here.
+"""
 
 
-def make_policy(name: str, config: ControlConfig, profiles: Profiles | None = None) -> Policy:
-    """Raises ConfigError for a name that is none of POLICIES."""
+def make_policy(
+    name: str,
+    config: ControlConfig,
+    profiles: Profiles | None = None,
+    autoscaler: AutoscalerSettings | None = None,
+) -> Policy:
+    """Of `fleet`, `autoscaler` are the settings; None: as the one of that name has them.
+
+    Raises ConfigError for a name that is none of POLICIES.
+    """
     if name not in POLICIES:
         raise ConfigError(f"no policy is called {name!r}; {nearest(name, POLICIES)}")
-    return POLICIES[name](config, profiles or {})
+    return POLICIES[name](config, profiles or {}, autoscaler)
 
 
-def _fleet(config: ControlConfig, profiles: Profiles) -> FleetPolicy:
+def _fleet(
+    config: ControlConfig, profiles: Profiles, autoscaler: AutoscalerSettings | None
+) -> FleetPolicy:
     """What fails, or asks for more than exists, is replaced by the plain sizing rule."""
-    chosen = make_autoscaler(default_settings(config.autoscaler))
+    chosen = make_autoscaler(autoscaler or default_settings(config.autoscaler))
     guarded = Guard(chosen, GuardSettings(), Sizing(SizingSettings(interval_s=chosen.interval_s)))
     first: dict[str, DeviceProfile] = {}
     for number in sorted(profiles):

@@ -8,15 +8,24 @@ from glet.types.observation import Observation
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """The rate that a model shall be planned for, and within what time each answer is due."""
+    """The rate that a model shall be planned for, and within what time each answer is due.
+
+    `accept` is the part of its requests that frontends let in, 0..1.
+    """
 
     model: str
     rate_rps: float
     slo_ms: float
+    accept: float = 1.0
 
 
 Targets = tuple[Target, ...]
 """One per model of the observation, by name."""
+
+
+def let_in(targets: Targets) -> dict[str, float]:
+    """The part of its requests by model, of those of which not all are let in."""
+    return {target.model: target.accept for target in targets if target.accept < 1.0}
 
 
 class Policy(Protocol):

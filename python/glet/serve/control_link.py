@@ -25,6 +25,7 @@ from glet.wire.messages import (
     NewPlan,
     Observed,
     RoundDone,
+    SetAccept,
 )
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class ControlLink:
         self._observed_s = 0.0
         self._round = 0
         self._errors: tuple[str, ...] = ()
+        self._accept: dict[str, float] = {}
         self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
 
     def tick(self, poll: PollLoop) -> None:
@@ -103,7 +105,7 @@ class ControlLink:
             self.channel.greet()
         if self.child is None:
             return
-        silent_s = now_s - max(self._heard_s, self.child.started_s)
+        silent_s = now_s - max(self._heard_s, self.child.begun_s)
         if self.child.is_frozen() or (self.child.pid and silent_s > HANGS_AFTER_S):
             logger.warning("controller silent for %.0f s, ending it", silent_s)
             self.child.kill()
@@ -119,6 +121,14 @@ class ControlLink:
         if self._up:
             self.channel.send(make())
 
+    @property
+    def accept(self) -> dict[str, float]:
+        """Part of the requests to let in, by model; of all others, and without a controller, all.
+
+        Nobody could say when it is enough again, and what comes too much the queues refuse.
+        """
+        return self._accept if self._up else {}
+
     def receive(self) -> tuple[list[NewPlan], list[PlanChange]]:
         """Takes what waits: plans, and rounds that changed the plan or failed."""
         plans: list[NewPlan] = []
@@ -132,6 +142,8 @@ class ControlLink:
             elif isinstance(message, Observed):
                 self._mode = message.mode
                 self._observation, self._observed_s = message.observation, now_s
+            elif isinstance(message, SetAccept):
+                self._accept = message.parts
             elif isinstance(message, RoundDone):
                 changes += self._on_round(message, now_s)
         return plans, changes
@@ -143,6 +155,7 @@ class ControlLink:
             "state": "running" if self._up else "down",
             "mode": self._mode,
             "round": self._round,
+            "accept": self.accept,
             "pid": child.pid if child is not None else 0,
             "restarts": child.restarts if child is not None else 0,
             "error": child.error if child is not None and not self._up else "",

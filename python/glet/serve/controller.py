@@ -23,7 +23,8 @@ from glet.control.objectives import AppObjectives
 from glet.control.record import line_of
 from glet.control.round import Round
 from glet.errors import GletError
-from glet.observe.observer import SPAN_S, Observer
+from glet.observe.observer import LEAST_SPAN_S, Observer
+from glet.policy.policy import let_in
 from glet.serve.child import end_with_parent
 from glet.serve.controller_child import BEAT_S, ControllerOptions, controller_endpoint
 from glet.serve.poll_loop import PollLoop
@@ -43,6 +44,7 @@ from glet.wire.messages import (
     NewPlan,
     Observed,
     RoundDone,
+    SetAccept,
 )
 
 logger = logging.getLogger(__name__)
@@ -51,8 +53,6 @@ TELL_S = 1.0
 POLL_S = 1.0
 FORGET_S = 5.0
 NICENESS = 10
-# Before so much was seen of the traffic, silence is no reason to plan for nothing.
-LEAST_SPAN_S = 0.5 * SPAN_S
 
 
 class Decides(Protocol):
@@ -85,6 +85,7 @@ class Controller:
         self._apps: dict[str, AppSpec] = {}
         self._observation: Observation | None = None
         self._plan: NewPlan | None = None
+        self._accept = SetAccept()
         # Connections of the leader that were sent the plan: a new one may have lost the message.
         self._told: set[bytes] = set()
         self._alive: Liveness[bytes] = Liveness(FORGET_S)
@@ -154,6 +155,7 @@ class Controller:
         seen = self._observation
         said = msgspec.json.encode(seen) if seen is not None else b""
         self._send_all(Observed(mode=self._mode, observation=said))
+        self._send_all(self._accept)
 
     def _publish(self, held: Round) -> None:
         line = line_of(held)
@@ -165,6 +167,10 @@ class Controller:
             self._plan = NewPlan(round=held.number, plan=held.plan)
             self._told.clear()
             self._send_plan()
+        accept = SetAccept(parts=let_in(held.targets))
+        if accept != self._accept and not held.errors:
+            self._accept = accept
+            self._send_all(accept)
         self._send_all(RoundDone(round=held.number, record=line))
 
     def _send_plan(self) -> None:

@@ -19,7 +19,8 @@ END_S = 2.0
 # A thread of the controller writes to its standard output, also while a planner is at work.
 BEAT_S = 0.5
 FROZEN_AFTER_S = 4.0
-START_LIMIT_S = 30.0
+# Its imports alone take a minute where it gets a few percent of a core, being nice.
+START_LIMIT_S = 180.0
 
 
 class ControllerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class ControllerChild:
         self._start_at_s = float("-inf")
         self._starts = 0
         self._beat_s: float | None = None
+        self._begun_s: float | None = None
         self.error = ""
 
     @property
@@ -68,9 +70,9 @@ class ControllerChild:
         return max(0, self._starts - 1)
 
     @property
-    def started_s(self) -> float:
-        """When it was started last, or shall be."""
-        return self._start_at_s
+    def begun_s(self) -> float:
+        """When it was first heard of since it was started last; not yet: when that is overdue."""
+        return self._begun_s if self._begun_s is not None else self._start_at_s + START_LIMIT_S
 
     def tick(self, poll: PollLoop) -> None:
         """Starts it when it is time; in the frontend's main thread, with which it ends."""
@@ -89,7 +91,7 @@ class ControllerChild:
         finally:
             os.close(file)
         self._starts += 1
-        self._start_at_s, self._beat_s = now_s, None
+        self._start_at_s, self._beat_s, self._begun_s = now_s, None, None
         self._backoff.started(now_s)
         os.set_blocking(self._child.stdout_fd, False)
         poll.watch(self._child.stdout_fd, self._on_beat)
@@ -129,6 +131,7 @@ class ControllerChild:
             return
         if came:
             self._beat_s = self._clock.now_s()
+            self._begun_s = self._begun_s or self._beat_s
         else:
             self._poll.unwatch(self._child.stdout_fd)
 

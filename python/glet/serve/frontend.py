@@ -15,13 +15,12 @@ import msgspec
 import zmq
 
 from glet.clock import Clock
-from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
-from glet.errors import ConfigError
+from glet.config.cluster import ClusterConfig
 from glet.native import core
 from glet.plan import model_list
 from glet.plan.even import EvenPlanner, Load
 from glet.serve.app_routing import tightest_ms
-from glet.serve.backend_link import BackendLink
+from glet.serve.backend_links import BackendLinks
 from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import bare, counters
 from glet.serve.doors import open_doors
@@ -68,17 +67,15 @@ class Frontend:
         # Who follows the traffic starts from a given plan; what runs already has gone on from it.
         self._first_plan = given if cluster.control.mode not in ("auto", "static") else None
         self._plan = given if self._first_plan is None else None
-        controls = [(b, control_address(cluster, b)) for b in cluster.backend]
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
         self._doors = open_doors(self._loop, cluster)
         self._loop.set_starting(True)
         self._table = RouteTable(self._loop)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._links = [
-            BackendLink(self._context, backend_name(backend), backend.device, control, clock)
-            for backend, control in controls
-        ]
+        self._links = BackendLinks(self._context, cluster, clock)
+        # The devices of the plan while it is of nobody's making: what was there, spread evenly.
+        self._spread: set[int] | None = None
         self._incarnation = secrets.token_hex(8)
         control = cluster.control
         owns_folder = control.start and not control.address and not cluster.run_dir
@@ -88,6 +85,7 @@ class Frontend:
         self._control = open_link(cluster, self._context, self._name, folder, clock)
         self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
+        self._holds = False
         self._is_starting = True
         self._is_ready = False
         if self._plan is not None:
@@ -101,7 +99,7 @@ class Frontend:
             poll.watch(self._loop.control_fd(), self._on_control)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
-            poll.every(BEAT_S, self._beat)
+            poll.every(BEAT_S, lambda: self._beat(poll))
             poll.every(TICK_S, self._settle)
             poll.every(STATUS_BEAT_S, self._status.beat)
             self._watch_controller(poll)
@@ -134,9 +132,26 @@ class Frontend:
         while self._loop.outstanding() > 0 and self._clock.now_s() < until_s:
             poll.run_once(DRAIN_POLL_S)
 
-    def _beat(self) -> None:
+    def _beat(self, poll: PollLoop) -> None:
+        self._refresh(poll)
         for link in self._links:
             link.beat()
+
+    def _refresh(self, poll: PollLoop) -> None:
+        """Backends that came are taken up; requests of those that went are tried elsewhere."""
+        change = self._links.refresh()
+        for link in change.gone:
+            logger.info("backend gone name=%s", link.name)
+            poll.unwatch(link.channel.socket)
+            link.channel.close()
+        for link in change.new:
+            logger.info("backend came name=%s", link.name)
+            poll.watch(link.channel.socket, self._on_backends)
+            if self._plan is not None:
+                keep = still_needed(self._plan, link.device, self._heard())
+                link.want(self._plan.on_device(link.device), keep, holds=self._holds)
+        if change.gone or change.new:
+            self._settle()
 
     def _on_backends(self) -> None:
         came = [link for link in self._links if link.receive()]
@@ -147,9 +162,11 @@ class Frontend:
 
     def _settle(self) -> None:
         """Routes by what the backends said last; also when one has fallen silent."""
-        if self._plan is None:
+        if self._plan is None or self._is_spread_over_others():
             self._plan = self._make_plan()
         self._table.apply(routing(self._states(), self._silent()))
+        if self._control is not None:
+            self._table.admit(self._control.accept)
         self._hand_over()
         if self._is_starting and not self._awaits_hellos():
             self._is_starting = False
@@ -180,6 +197,15 @@ class Frontend:
     def _silent(self) -> frozenset[str]:
         return frozenset(link.name for link in self._links if link.silent())
 
+    def _is_spread_over_others(self) -> bool:
+        """Whether backends came or went since nobody's plan was made."""
+        return (
+            self._links.come_and_go
+            and self._spread is not None
+            and bool(self._states())
+            and self._spread != {state.number for state in self._states().values()}
+        )
+
     def _make_plan(self) -> Plan | None:
         """Without a given plan: what runs already, else everything spread evenly."""
         states = self._states()
@@ -189,7 +215,9 @@ class Frontend:
         if not running and self._first_plan is not None:
             self._send_plan(self._first_plan)
             return self._first_plan
-        if running:
+        is_first = self._spread is None
+        self._spread = {state.number for state in states.values()}
+        if running and is_first:
             logger.info("plan adopted gpulets=%d", len(running))
             return Plan(gpulets=running)
         of_apps = tightest_ms(routing(states, frozenset()).apps)
@@ -212,6 +240,8 @@ class Frontend:
     def _awaits_hellos(self) -> bool:
         """Whether a backend may still say for the first time what it has."""
         heard = len(self._states())
+        if self._links.come_and_go:
+            return heard == 0
         waited_s = self._clock.now_s() - self._started_s
         return heard < len(self._links) and (heard == 0 or waited_s < HELLO_LIMIT_S)
 
@@ -235,15 +265,16 @@ class Frontend:
         plans, changes = self._control.receive()
         for new in plans[-1:]:
             logger.info("plan of round %d gpulets=%d", new.round, len(new.plan.gpulets))
-            self._plan = new.plan
+            self._plan, self._spread, self._holds = new.plan, None, True
             self._send_plan(new.plan, holds=True)
+        self._table.admit(self._control.accept)
         for change in changes:
             # Other rates for the same gpulets are no news to who watches.
             if change.is_news:
                 self._status.progress(describe(change))
 
     def _send_plan(self, plan: Plan, *, holds: bool = False) -> None:
-        known = {link.device for link in self._links}
+        known = self._links.devices()
         for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
             self._status.tell(
                 Event(
@@ -324,14 +355,3 @@ class Frontend:
 def static_plan(cluster: ClusterConfig) -> Plan | None:
     """The plan that the cluster file gives or names. Raises ConfigError."""
     return model_list.read(Path(cluster.plan)) if cluster.plan else cluster.static_plan()
-
-
-def control_address(cluster: ClusterConfig, backend: BackendConfig) -> str:
-    """Where a backend is reached. Raises ConfigError when the configuration does not say."""
-    if backend.control:
-        return backend.control
-    if not cluster.run_dir:
-        raise ConfigError(
-            f"backend {backend_name(backend)} has no control address; give control, or a run_dir"
-        )
-    return f"ipc://{cluster.run_dir}/{backend_name(backend)}/control"

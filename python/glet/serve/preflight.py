@@ -5,6 +5,7 @@ from pathlib import Path
 
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.config.load import nearest
+from glet.control.make import autoscaler_of
 from glet.errors import ConfigError, ProfileError
 from glet.plan.layout import arrange
 from glet.profiles import latency_csv
@@ -34,9 +35,17 @@ def check_cluster(cluster: ClusterConfig) -> None:
     if plan is not None:
         _check_plan(cluster, plan, entries)
     _check_control(cluster)
-    for backend in cluster.backend:
+    backends = started_here(cluster)
+    if cluster.ray.address and cluster.partition == "profiled":
+        backends = cluster.backend[:1]  # of all the same, and the profile is here
+    for backend in backends:
         gpulets = plan.on_device(backend.device) if plan is not None else None
         _check_device(cluster, backend, gpulets, entries)
+
+
+def started_here(cluster: ClusterConfig) -> tuple[BackendConfig, ...]:
+    """The backends that `glet up` starts: not those that a file of addresses tells of."""
+    return tuple(b for b in cluster.backend if b.control or not cluster.addresses)
 
 
 def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -> None:
@@ -71,6 +80,7 @@ def _check_control(cluster: ClusterConfig) -> None:
             f"control {control.mode} plans with a profile of every device, and backend {bare[0]} "
             "has none; say --profile FILE, or --control static"
         )
+    autoscaler_of(control)
     folder = Path(control.record).parent
     if control.record and not folder.is_dir():
         raise ConfigError(f"record {control.record}: {folder} is no folder")

@@ -86,6 +86,7 @@ class RouteTable:
         self._loop = loop
         self._numbers: dict[ExecutorKey, int] = {}
         self._next_number = 0
+        self._admitted: dict[str, float] = {}
         self.applied = Routing()
 
     def apply(self, wanted: Routing) -> bool:
@@ -113,6 +114,20 @@ class RouteTable:
             self._loop.remove_model(name)
         self.applied = wanted
         return True
+
+    def admit(self, parts: Mapping[str, float]) -> None:
+        """Of each model the part of its requests that is let in, of others all.
+
+        An app is let in or refused as a whole: by the least part of its stages' models.
+        """
+        apps = self.applied.apps
+        wanted = {name: parts.get(name, 1.0) for name in self.applied.models}
+        for name, app in apps.items():
+            wanted[name] = min(parts.get(model, 1.0) for model in app.spec.models())
+        for name, part in wanted.items():
+            if part != self._admitted.get(name, 1.0):
+                self._loop.set_accept(name, part)
+                self._admitted[name] = part
 
     def _set_apps(self, wanted: Routing) -> None:
         for name, app in wanted.apps.items():

@@ -17,11 +17,12 @@ from glet.errors import ConfigError, GletError, PeerLostError
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
-from glet.serve.preflight import check_cluster
+from glet.serve.preflight import check_cluster, started_here
+from glet.serve.ray_backends import slots
 from glet.serve.status import Event, LineReader
 from glet.wire.heartbeat import Backoff
 
-FRONTEND = "frontend"
+FRONTEND, RAY = "frontend", "ray"
 # Time since the last sign of progress; a compiler reports every few seconds.
 START_LIMIT_S = 60.0
 # Beyond its drain a daemon has this long to end.
@@ -101,10 +102,11 @@ class LocalCluster:
         Raises ConfigError when something the user wrote is wrong, PeerLostError when a daemon
         ends or falls silent before that; nothing is left running then.
         """
-        self._config, choice = resolve(self._config)
-        if choice.says:
-            self._report(choice.says)
-        check_cluster(self._config)
+        if not self._config.ray.address:
+            self._config, choice = resolve(self._config)
+            if choice.says:
+                self._report(choice.says)
+            check_cluster(self._config)
         try:
             self._spawn_all()
             self._wait_until_serving()
@@ -142,22 +144,18 @@ class LocalCluster:
 
     def _spawn_all(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="glet-"))
+        config = self._config
+        if config.ray.address:
+            config = slots(config, self._folder / "backends.toml")
+            check_cluster(config)
         # Sockets get a folder of their own, so that a given run_dir keeps only what is stable.
-        config = msgspec.structs.replace(
-            self._config, run_dir=self._config.run_dir or str(self._folder)
-        )
+        config = msgspec.structs.replace(config, run_dir=config.run_dir or str(self._folder))
         file = self._folder / "cluster.json"
         file.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
         level = ["--log-level", self._log_level]
         self._daemons = [
             Daemon(FRONTEND, python("glet.cli.frontend", str(file), *level)),
-            *(
-                Daemon(
-                    backend_name(backend),
-                    python("glet.cli.backend", str(file), "--name", backend_name(backend), *level),
-                )
-                for backend in config.backend
-            ),
+            *_backends(config, str(file), level),
         ]
         for daemon in self._daemons:
             self._spawn(daemon)
@@ -252,6 +250,16 @@ class LocalCluster:
         os.close(daemon.status_fd)
         daemon.status = None
         return code
+
+
+def _backends(config: ClusterConfig, file: str, level: list[str]) -> list[Daemon]:
+    """One daemon for each, or the one that has Ray start them."""
+    if config.ray.address:
+        return [Daemon(RAY, python("glet.cli.ray", file, *level))]
+    names = [backend_name(backend) for backend in started_here(config)]
+    return [
+        Daemon(name, python("glet.cli.backend", file, "--name", name, *level)) for name in names
+    ]
 
 
 def _start_error(daemon: Daemon) -> GletError:

@@ -14,7 +14,7 @@ from glet.policy.fleet.guard import Guard, GuardSettings
 from glet.policy.fleet.make import make_autoscaler
 from glet.sim.metrics import JobResult
 from glet.sim.scenario import FixedTime, FleetConfig, JobConfig, Scenario, Time, UniformTime
-from glet.sim.traffic import history
+from glet.sim.traffic import Traffic, history
 from glet.types.fleet import Autoscaler, FleetJob, FleetObservation
 from glet.workload.generate import Counts
 
@@ -41,18 +41,18 @@ def run_fleet(
     scenario: Scenario,
     policy: str,
     seed: int,
-    counts: dict[str, Counts],
+    traffic: Traffic,
     progress: Callable[[float], None],
 ) -> Outcome:
-    """Serves `counts` to the end; the policy is asked at its own interval."""
+    """Serves the traffic to the end; the policy is asked at its own interval."""
     config = scenario.fleet
     if config is None:
         raise ConfigError("this scenario has no [fleet]")
-    jobs = _jobs(config, counts)
-    fleet = _fleet(scenario, config, jobs, counts, seed)
+    jobs = _jobs(config, traffic.counts)
+    fleet = _fleet(scenario, config, jobs, traffic, seed)
     autoscaler = _autoscaler(scenario, policy)
     work = scenario.workload
-    end_s = len(next(iter(counts.values()))) * work.interval_s
+    end_s = traffic.intervals * work.interval_s
     errors: list[str] = []
     observer = Observer(fleet, config, jobs, scenario.report.interval_s)
     at_s = autoscaler.interval_s
@@ -62,7 +62,7 @@ def run_fleet(
             name: msgspec.structs.replace(job, replicas=first.replicas.get(name, job.replicas))
             for name, job in jobs.items()
         }
-        fleet = _fleet(scenario, config, jobs, counts, seed)
+        fleet = _fleet(scenario, config, jobs, traffic, seed)
         observer = Observer(fleet, config, jobs, scenario.report.interval_s)
     while at_s < end_s:
         fleet.advance(at_s)
@@ -199,7 +199,7 @@ def _fleet(
     scenario: Scenario,
     config: FleetConfig,
     jobs: dict[str, JobConfig],
-    counts: dict[str, Counts],
+    traffic: Traffic,
     seed: int,
 ) -> Any:
     fleet = core.Fleet(
@@ -212,15 +212,17 @@ def _fleet(
         monitor_s=config.monitor_s,
     )
     for index, (name, job) in enumerate(jobs.items()):
-        fleet.add(_settings(job), arrivals(scenario, counts[name], seed, index))
+        fleet.add(_settings(job), arrivals(scenario, traffic, name, seed, index))
     return fleet
 
 
-def arrivals(scenario: Scenario, counts: Counts, seed: int, index: int) -> Any:
-    """When the requests of model number `index` come."""
+def arrivals(scenario: Scenario, traffic: Traffic, name: str, seed: int, index: int) -> Any:
+    """When the requests of this model, number `index` of all, come."""
+    if name in traffic.times_s:
+        return core.SimArrivals.given(traffic.times_s[name].tolist())
     work = scenario.workload
     return core.SimArrivals.counted(
-        counts.tolist(),
+        traffic.counts[name].tolist(),
         work.interval_s,
         SPACINGS[work.spacing],
         seed=seed,

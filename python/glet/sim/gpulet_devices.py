@@ -4,14 +4,17 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from glet.native import core
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.plan.problem import DeviceType
 from glet.sim.scenario import GpuletsConfig
 from glet.types.device import DeviceInfo
-from glet.types.observation import DeviceObservation, GpuletObservation, TenantObservation
 from glet.types.plan import ModelShare, Plan, lingers
+from glet.wire.counters import ModelCounters
+from glet.wire.messages import BackendState, GpuletState, LoadedModel
 
 NS_PER_MS = 1_000_000
 
@@ -33,7 +36,8 @@ class Devices:
         self._world, self._types, self._config = world, types, config
         self._numbers = dict(numbers)
         self._placed: dict[int, tuple[PlacedGpulet, ...]] = {device: () for device in types}
-        self._next = 0
+        self._counters: dict[tuple[int, int], ModelCounters] = {}
+        self._next = self._seq = 0
         self._held_since_s = 0.0
         self.plan = Plan()
 
@@ -60,50 +64,68 @@ class Devices:
         for gpulet, model in sorted(before - self._tenants()):
             self._world.unload(gpulet, self._numbers[model])
 
-    def observe(self, span_s: float) -> tuple[DeviceObservation, ...]:
-        """What the devices serve, and did since the last call, `span_s` ago."""
+    def states(self, at_s: float) -> tuple[BackendState, ...]:
+        """What each device's backend would report."""
+        self._seq += 1
         return tuple(
-            DeviceObservation(
-                device=device,
+            BackendState(
+                seq=self._seq,
                 name=f"device{device}",
-                type=self._types[device].name,
-                kind="profiled",
-                alive=True,
-                emulated=True,
-                memory_mb=int(self._types[device].profile.memory_mb),
-                gpulets=tuple(self._gpulet(device, one, span_s) for one in placed),
+                incarnation="1",
+                number=device,
+                device=DeviceInfo(
+                    name=f"device{device}",
+                    kind="profiled",
+                    type=self._types[device].name,
+                    emulated=True,
+                    memory_mb=int(self._types[device].profile.memory_mb),
+                ),
+                plan=self.plan.on_device(device),
+                gpulets=tuple(self._gpulet(device, one) for one in placed),
+                counters=tuple(
+                    self._counted(at_s, one, share) for one in placed for share in one.models
+                ),
             )
             for device, placed in self._placed.items()
         )
 
-    def _gpulet(self, device: int, placed: PlacedGpulet, span_s: float) -> GpuletObservation:
-        tenants = tuple(self._tenant(device, placed, share, span_s) for share in placed.models)
-        return GpuletObservation(
+    def _gpulet(self, device: int, placed: PlacedGpulet) -> GpuletState:
+        return GpuletState(
             gpulet=placed.number,
+            executor=0,
             share_pct=placed.share_pct,
             given_pct=placed.given_pct,
             state="ready",
-            busy=min(1.0, sum(tenant.busy for tenant in tenants)),
-            models=tenants,
+            models=tuple(
+                LoadedModel(
+                    name=share.model,
+                    model=self._numbers[share.model],
+                    batch=share.batch,
+                    state="ready",
+                    latency_ms=tuple(
+                        enumerate(self._latency_ms(device, placed, share.model), start=1)
+                    ),
+                )
+                for share in placed.models
+            ),
         )
 
-    def _tenant(
-        self, device: int, placed: PlacedGpulet, share: ModelShare, span_s: float
-    ) -> TenantObservation:
+    def _counted(self, at_s: float, placed: PlacedGpulet, share: ModelShare) -> ModelCounters:
         number = self._numbers[share.model]
-        served, batches, busy_s = self._world.take_tenant_window(placed.number, number)
-        table = self._latency_ms(device, placed, share.model)
-        return TenantObservation(
-            model=share.model,
-            state="ready",
-            batch=share.batch,
-            served_rps=served / span_s if span_s else 0.0,
-            mean_batch=served / batches if batches else 0.0,
-            waiting=self._world.waiting(placed.number, number),
-            busy=min(1.0, busy_s / span_s) if span_s else 0.0,
-            correction=self._world.correction(placed.number, number),
-            latency_ms=tuple(enumerate(table, start=1)),
+        key = placed.number, number
+        before = self._counters.get(key) or ModelCounters(gpulet=placed.number, model=number)
+        served, batches, busy_s = self._world.take_tenant_window(*key)
+        self._counters[key] = msgspec.structs.replace(
+            before,
+            ok=before.ok + served,
+            items=before.items + served,
+            batches=before.batches + batches,
+            busy_ms=before.busy_ms + 1000.0 * busy_s,
+            waiting=self._world.waiting(*key),
+            correction=self._world.correction(*key),
+            at_s=at_s,
         )
+        return self._counters[key]
 
     def _load(self, device: int, placed: PlacedGpulet, share: ModelShare) -> None:
         table_ms = self._latency_ms(device, placed, share.model)

@@ -3,14 +3,12 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib import import_module
 from multiprocessing import get_context
-from typing import Any
 
 from glet.clock import SystemClock
-from glet.errors import ConfigError
 from glet.sim.run import Result, Run, simulate
 from glet.sim.scenario import Scenario
+from glet.wire.ray_cluster import connect
 
 Ended = Callable[[int], None]
 """Called with how many runs have ended."""
@@ -45,7 +43,7 @@ def simulate_on_ray(
     scenario: Scenario, wanted: Sequence[Run], address: str, *, ended: Ended | None = None
 ) -> list[Result]:
     """The same on a Ray cluster that has glet installed. Raises ConfigError without Ray, or it."""
-    ray = _ray(address)
+    ray = connect(address, "--ray")
     try:
         task = ray.remote(_simulate)
         shared = ray.put(scenario)
@@ -57,18 +55,6 @@ def simulate_on_ray(
         return list(ray.get(waiting))
     finally:
         ray.shutdown()
-
-
-def _ray(address: str) -> Any:
-    try:
-        ray = import_module("ray")
-    except ImportError:
-        raise ConfigError("--ray needs Ray; install it with: pip install 'glet[ray]'") from None
-    try:
-        ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--ray {address}: no cluster answers there: {error}") from None
-    return ray
 
 
 def _one_by_one(scenario: Scenario, wanted: Sequence[Run], ended: Ended) -> Iterator[Result]:

@@ -38,13 +38,12 @@ def simulate(
     """Raises ConfigError and ProfileError for what is wrong. The clock only times the run."""
     scenario = sized(scenario, run.size) if run.size else scenario
     scenario.checked_policy(run.policy)
-    counts = traffic(scenario)
+    coming = traffic(scenario)
     start_s = clock.now_s()
     drive = run_fleet if scenario.fleet is not None else run_gpulets
-    outcome = drive(scenario, run.policy, run.seed, counts, progress or (lambda part: None))
+    outcome = drive(scenario, run.policy, run.seed, coming, progress or (lambda part: None))
     wall_s = clock.now_s() - start_s
-    intervals = len(next(iter(counts.values())))
-    seconds = intervals * scenario.workload.interval_s
+    seconds = coming.intervals * scenario.workload.interval_s
     found = measures(
         outcome.jobs,
         intervals=max(1, round(seconds / scenario.report.interval_s)),

@@ -9,13 +9,15 @@ from msgspec import Meta
 from glet.config.cluster import ControlConfig
 from glet.config.load import load, nearest
 from glet.config.resource import resource
-from glet.control.autoscalers import autoscaler_files
+from glet.control.autoscalers import autoscaler_files, chosen_autoscaler
 from glet.errors import ConfigError
 from glet.policy.fleet.make import AutoscalerSettings
 
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
+GPULET_POLICIES = ("fleet", "follow", "published", "static")
+"""Modes of the control loop; `fleet:NAME` is `fleet` with another autoscaler."""
 
 
 class FixedTime(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fixed"):
@@ -91,7 +93,7 @@ class FleetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DeviceGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`count` devices of a profile: a folder, or the name of one that comes with glet."""
+    """`count` devices of a profile: a folder, a latency.csv, or the name of one of glet's own."""
 
     profile: str
     count: AtLeastOne = 1
@@ -143,9 +145,12 @@ class WorkloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Files are beside the scenario, or under `resource/traces` of glet. `spacing`: exponential `gaps`
     from the interval's start, `poisson`, or `even`, whose gaps are rounded down to `tick_ms`.
+    `times` is a CSV of arrival times in seconds, a column per model (workload/times.py): these
+    models' requests come just then, whatever the seed. It may stand beside trace and formulas.
     """
 
     trace: str = ""
+    times: str = ""
     history: str = ""
     interval_s: Positive = 60.0
     intervals: Annotated[int, Meta(ge=0)] = 0
@@ -187,12 +192,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def policies(self) -> tuple[str, ...]:
         """Names that --policy takes."""
         if self.gpulets is not None:
-            return ("follow", "published", "static")
+            return GPULET_POLICIES
         return tuple(sorted({*autoscaler_files(), *self.settings}))
 
     def checked_policy(self, name: str) -> str:
         """Raises ConfigError, with the nearest name, for a policy that there is not."""
         if self.fleet is not None and name.endswith(".toml"):
+            return name
+        mode, colon, autoscaler = name.partition(":")
+        if self.gpulets is not None and mode == "fleet" and colon:
+            chosen_autoscaler(autoscaler)
             return name
         if name not in self.policies():
             raise ConfigError(f"no policy is called {name!r}; {nearest(name, self.policies())}")

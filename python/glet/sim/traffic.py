@@ -1,7 +1,8 @@
-"""A scenario's traffic: files and formulas -> requests per interval by model."""
+"""A scenario's traffic: files and formulas -> requests per interval, or their times, by model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,29 +11,66 @@ from glet.config.resource import resource
 from glet.errors import ConfigError
 from glet.sim.scenario import Formula, Scenario, WorkloadConfig
 from glet.workload import generate
+from glet.workload.arrivals import TimesS
 from glet.workload.generate import Counts
+from glet.workload.times import read_times
 from glet.workload.trace import ANY_MODEL, read_days, read_trace
 
 
-def traffic(scenario: Scenario) -> dict[str, Counts]:
-    """Requests per interval by model, shape (intervals,), all equally long.
+class Traffic(NamedTuple):
+    """`counts` are requests per interval by model, shape (intervals,), all equally long.
 
-    Raises ConfigError for files, columns and formulas that are wrong.
+    `times_s` are the very times of those models that have them, shape (requests,).
     """
+
+    counts: dict[str, Counts]
+    times_s: dict[str, TimesS]
+
+    @property
+    def intervals(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.counts.values())))
+
+
+def traffic(scenario: Scenario) -> Traffic:
+    """Raises ConfigError for files, columns and formulas that are wrong."""
     work = scenario.workload
     found = _of_trace(scenario, work) if work.trace else {}
     found |= {name: _by_formula(name, one, work) for name, one in work.formulas.items()}
-    if not found:
-        raise ConfigError("[workload]: there is no traffic; give a trace or formulas")
-    longest = max(len(counts) for counts in found.values())
+    times_s = _given_times(scenario, work, found) if work.times else {}
+    timed = {name: _counted(times, work.interval_s) for name, times in times_s.items()}
+    if not found and not timed:
+        raise ConfigError("[workload]: there is no traffic; give a trace, formulas or times")
+    longest = max(len(counts) for counts in (*found.values(), *timed.values()))
     if work.intervals:
         longest = min(longest, work.intervals)
-    padded = {name: np.zeros(longest) for name in found}
-    for name, counts in found.items():
+    end_s = longest * work.interval_s
+    padded = {name: np.zeros(longest) for name in (*found, *timed)}
+    for name, counts in (found | timed).items():
         padded[name][: len(counts)] = counts[:longest]
-    if work.spacing == "poisson":
-        return padded
-    return {name: generate.whole(counts, work.rounding) for name, counts in padded.items()}
+    if work.spacing != "poisson":
+        whole = {name: generate.whole(padded[name], work.rounding) for name in found}
+        padded |= whole
+    return Traffic(padded, {name: times[times < end_s] for name, times in times_s.items()})
+
+
+def _given_times(
+    scenario: Scenario, work: WorkloadConfig, counted: Mapping[str, Counts]
+) -> dict[str, TimesS]:
+    path = _file(scenario, work.times)
+    times_s = read_times(path)
+    for name in times_s:
+        if name in counted:
+            raise ConfigError(
+                f"{path}: gives times of {name!r}, whose requests a trace or formula counts already"
+            )
+    return times_s
+
+
+def _counted(times_s: TimesS, interval_s: float) -> Counts:
+    """Requests per interval, up to the last one's."""
+    numbers = (times_s // interval_s).astype(np.int64)
+    return np.bincount(numbers, minlength=1).astype(np.float64)
 
 
 def history(scenario: Scenario) -> dict[str, Counts]:

@@ -4,9 +4,10 @@ A message is one msgpack map; its key `op` names the struct. Commands are impera
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from glet.types.app import AppSpec
 from glet.types.device import DeviceInfo
@@ -336,6 +337,12 @@ class NewPlan(Message, frozen=True, kw_only=True):
     plan: Plan
 
 
+class SetAccept(Message, frozen=True, kw_only=True):
+    """Which part of the requests of each model frontends let in, 0..1; of others all. Absolute."""
+
+    parts: dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]] = {}
+
+
 class RoundDone(Message, frozen=True, kw_only=True):
     """A control round ended: its record, for whoever watches. `record` is a JSON object."""
 
@@ -369,4 +376,4 @@ BackendToExecutor = (
 )
 ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
 FrontendToController = Hello | Refused | Heartbeat | FrontendReport
-ControllerToFrontend = Hello | Refused | NewPlan | RoundDone | Observed
+ControllerToFrontend = Hello | Refused | NewPlan | SetAccept | RoundDone | Observed

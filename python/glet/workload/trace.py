@@ -36,18 +36,14 @@ def parse_trace(text: str, name: str, interval_s: float) -> dict[str, TraceArriv
     """Model -> its trace, ANY_MODEL where the text has no header. `name` goes into errors."""
     if not (math.isfinite(interval_s) and interval_s > 0.0):
         raise ConfigError(f"{name}: an interval of {interval_s} s; give a number above 0")
-    lines = [
-        (number, line.strip())
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    lines = numbered_lines(text)
     if not lines:
         raise ConfigError(f"{name}: holds no interval; give one number of requests a line")
     models = [ANY_MODEL]
     if all(_is_pair(line) for _, line in lines):
         lines = [(number, line.split()[1]) for number, line in lines]
-    if not _is_number(lines[0][1].split(",")[0]):
-        models = _header(*lines.pop(0), name)
+    if not is_number(lines[0][1].split(",")[0]):
+        models = check_header(*lines.pop(0), name)
     if not lines:
         raise ConfigError(f"{name}: has a header and no interval under it")
     rows = [_row(number, line, len(models), name) for number, line in lines]
@@ -79,6 +75,15 @@ def read_days(path: Path, interval_s: float) -> dict[str, tuple[tuple[float, ...
     }
 
 
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """(number, line) of every line that is neither empty nor a comment."""
+    return [
+        (number, line.strip())
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
 def _check_index(models: list[str], numbers: list[int], rows: list[list[float]], name: str) -> None:
     """Raises ConfigError where `minute` does not go up by one within a day."""
     if "minute" not in models:
@@ -96,7 +101,8 @@ def _check_index(models: list[str], numbers: list[int], rows: list[list[float]],
             )
 
 
-def _header(number: int, line: str, name: str) -> list[str]:
+def check_header(number: int, line: str, name: str) -> list[str]:
+    """The models that a header names. Raises ConfigError for one without a name, or named twice."""
     models = [cell.strip() for cell in line.split(",")]
     for model in models:
         if not model or models.count(model) > 1:
@@ -114,7 +120,7 @@ def _row(number: int, line: str, columns: int, name: str) -> list[float]:
 
 
 def _count(cell: str, number: int, name: str) -> float:
-    if _is_number(cell):
+    if is_number(cell):
         value = float(cell)
         if math.isfinite(value) and value >= 0.0:
             return value
@@ -125,10 +131,11 @@ def _count(cell: str, number: int, name: str) -> float:
 
 def _is_pair(line: str) -> bool:
     cells = line.split()
-    return len(cells) == 2 and cells[0] == "1" and _is_number(cells[1])
+    return len(cells) == 2 and cells[0] == "1" and is_number(cells[1])
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether it can be read as a number, also NaN or infinity."""
     try:
         float(cell)
     except ValueError:
