@@ -16,7 +16,7 @@ from glet.policy.fleet.solve import SolverSettings, solve
 from glet.policy.fleet.table import Demand, Model, utility_table
 from glet.types.fleet import FleetJob
 
-OBJECTIVES: tuple[Objective, ...] = ("sum", "fair", "fair_sum")
+OBJECTIVES: tuple[Objective, ...] = ("sum", "fair", "even", "fair_sum")
 
 
 def every(table: np.ndarray, units: np.ndarray, quota: int) -> list[np.ndarray]:
