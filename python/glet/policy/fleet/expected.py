@@ -1,6 +1,6 @@
 """Rates to expect, for all models of a fleet at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -9,10 +9,12 @@ from glet.policy.fleet.knapsack import Floats
 from glet.policy.fleet.numbers import Count, Part
 from glet.policy.forecast.forecaster import Forecaster
 from glet.policy.forecast.make import make_forecaster
-from glet.types.fleet import FleetJob, FleetObservation
+from glet.types.fleet import FleetObservation
 
 History = Mapping[str, Floats]
 """Requests per interval of other days by model, shape (days, intervals)."""
+
+Asked = tuple[int, int, tuple[float, ...]]
 
 # Counts below this are not forecast: one request per interval.
 LEAST = 1.0
@@ -45,23 +47,41 @@ class Expected:
         self._made: dict[str, Forecaster] = dict(forecasters or {})
         for model, days in self._history.items():
             self._made.setdefault(model, make_forecaster(self._method, days))
+        # By model what was asked last, on which counts, and the answer.
+        self._last: dict[str, tuple[Asked, tuple[float, ...], Floats]] = {}
         # Says what is wrong with the name before anything is served.
         make_forecaster(self._method)
 
-    def counts(self, job: FleetJob, at: int, steps: int, quantiles: Sequence[float]) -> Floats:
-        """Counts from interval `at` on, shape (steps, len(quantiles))."""
-        forecaster = self._made.get(job.model)
+    def counts(
+        self,
+        model: str,
+        arrivals: tuple[float, ...],
+        at: int,
+        steps: int,
+        quantiles: tuple[float, ...],
+    ) -> Floats:
+        """Counts from interval `at` on, after these; shape (steps, len(quantiles)), read only."""
+        asked = (at, steps, quantiles)
+        before = self._last.get(model)
+        if before is not None and before[0] == asked and before[1] is arrivals:
+            return before[2]
+        forecaster = self._made.get(model)
         if forecaster is None:
-            forecaster = self._made[job.model] = make_forecaster(self._method)
-        found = forecaster.forecast(job.arrivals[-KEPT:], at, steps, quantiles)
-        return np.asarray(np.maximum(LEAST, found).T)
+            forecaster = self._made[model] = make_forecaster(self._method)
+        found = forecaster.forecast(arrivals[-KEPT:], at, steps, quantiles)
+        counts = np.asarray(np.maximum(LEAST, found).T)
+        counts.flags.writeable = False
+        self._last[model] = (asked, arrivals, counts)
+        return counts
 
     def rates_rps(
-        self, observation: FleetObservation, steps: int, quantiles: Sequence[float]
+        self, observation: FleetObservation, steps: int, quantiles: tuple[float, ...]
     ) -> Floats:
         """Shape (jobs, steps, len(quantiles)), from the next interval on."""
         at = round(observation.now_s / observation.interval_s)
-        found = [self.counts(job, at, steps, quantiles) for job in observation.jobs]
+        found = [
+            self.counts(job.model, job.arrivals, at, steps, quantiles) for job in observation.jobs
+        ]
         return np.stack(found) / observation.interval_s
 
 

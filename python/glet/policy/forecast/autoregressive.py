@@ -32,7 +32,8 @@ class Autoregressive:
     ) -> None:
         self._lags, self._steps, self._ridge = lags, steps, ridge
         self._simple = Ewma()
-        self._mean = np.zeros(0)
+        # The mean of the other days, twice, so that any part of it is a slice.
+        self._twice = np.zeros(0)
         found = None if days is None else checked_days(days)
         if found is not None and len(found) > 1 and found.shape[1] >= lags + steps:
             self._fit(found)
@@ -40,29 +41,38 @@ class Autoregressive:
     def forecast(
         self, seen: Sequence[float], at: int, steps: int, quantiles: Sequence[float]
     ) -> Floats:
-        if not self._mean.size:
+        if not self._twice.size:
             return self._simple.forecast(seen, at, steps, quantiles)
-        period = len(self._mean)
-        # Where this day has not been seen yet, the other days stand for it.
-        missing = max(0, self._lags - len(seen))
-        usual = self._mean[(at - self._lags + np.arange(missing)) % period]
-        counts = np.concatenate([usual, np.asarray(seen, dtype=np.float64)[-self._lags :]])
-        around = self._mean[(at - AROUND + np.arange(AROUND + self._steps)) % period]
-        row = np.concatenate([counts, around, [1.0]]) / self._scale
+        lags, known = self._lags, seen[-self._lags :]
+        # Counts, the other days around the place, and a constant.
+        row = np.ones(lags + AROUND + self._steps + 1)
+        missing = lags - len(known)
+        if missing:
+            # Where this day has not been seen yet, the other days stand for it.
+            row[:missing] = self._usual(at - lags, missing)
+        row[missing:lags] = known
+        row[lags:-1] = self._usual(at - AROUND, AROUND + self._steps)
         middle = np.maximum(0.0, row @ self._weights)
-        # Beyond the last step that was fitted it stays as it is.
-        return self._spread.around(middle[np.minimum(np.arange(steps), self._steps - 1)], quantiles)
+        if steps > self._steps:
+            # Beyond the last step that was fitted it stays as it is.
+            middle = np.pad(middle, (0, steps - self._steps), mode="edge")
+        return self._spread.around(middle[:steps], quantiles)
+
+    def _usual(self, start: int, count: int) -> Floats:
+        """What the other days had from interval `start` of the day on."""
+        first = start % (len(self._twice) // 2)
+        return self._twice[first : first + count]
 
     def _fit(self, days: Floats) -> None:
-        self._mean = days.mean(axis=0)
+        self._twice = np.tile(days.mean(axis=0), 2)
         rows, came = zip(*(self._rows(days, at) for at in range(len(days))), strict=True)
         scale = np.concatenate(rows).std(axis=0)
-        self._scale = np.where(scale > 0.0, scale, 1.0)
-        scaled = [row / self._scale for row in rows]
+        unit = np.where(scale > 0.0, scale, 1.0)
+        scaled = [row / unit for row in rows]
         squares = [row.T @ row for row in scaled]
         products = [row.T @ y for row, y in zip(scaled, came, strict=True)]
         square, product = sum(squares), sum(products)
-        self._weights = self._solved(square, product)
+        self._weights = self._solved(square, product) / unit[:, None]
         said = [
             np.maximum(0.0, row @ self._solved(square - one, product - other))
             for row, one, other in zip(scaled, squares, products, strict=True)
