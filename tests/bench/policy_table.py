@@ -90,7 +90,7 @@ STUDIES = {
     ),
     "slices": Study(
         scenario="gpu-slices",
-        policies=("threshold_v2", "sizing", "glet"),
+        policies=("threshold_v2", "threshold_v1", "sizing", "glet"),
         sizes=(8,),
         interval_s=1.0,
         trace="test.txt",

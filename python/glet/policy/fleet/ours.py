@@ -44,9 +44,9 @@ class GletSettings(
     cases: Count = 3
     prior: Positive = 2.0
     unit_cost: NotNegative = 0.0
-    move_gain: NotNegative = 0.02
+    move_gain: NotNegative = 0.05
     margin_ms: NotNegative = 0.0
-    doubts: tuple[float, ...] = (1.0, 1.1, 1.25)
+    doubts: tuple[float, ...] = (1.0, 1.1, 1.3)
     doubt_chances: tuple[float, ...] = (0.4, 0.35, 0.25)
     utility: Literal["relaxed", "within"] = "relaxed"
     alpha: Positive = 1.0
@@ -160,24 +160,19 @@ class Glet:
         steps, jobs = self._settings.steps, observation.jobs
         interval_s = observation.interval_s
         at = int((observation.now_s + 1e-6) // interval_s)
-        counts = np.stack(
-            [self._counts(job.model, job.arrivals, at, steps) for job in observation.jobs]
-        )
-        partly = [row for row, job in enumerate(jobs) if job.so_far is not None]
-        if partly and into_s > 1e-6:
-            so_far = np.array([jobs[row].so_far for row in partly])
-            now = self._updated(counts[partly, 0], so_far, into_s / interval_s)
-            counts[partly, 0] = now
-            for row, likely in zip(partly, now[:, now.shape[1] // 2].tolist(), strict=True):
-                seen = (*jobs[row].arrivals[-KEPT:], likely)
-                counts[row, 1:] = self._counts(jobs[row].model, seen, at + 1, steps - 1)
+        counts = self._expected.counts(jobs, at, steps, self._quantiles)
+        so_far = [job.so_far for job in jobs if job.so_far is not None]
+        if into_s > 1e-6 and len(so_far) == len(jobs):
+            now = self._updated(counts[:, 0], np.array(so_far), into_s / interval_s)
+            likely = now[:, now.shape[1] // 2].tolist()
+            seen = [(*job.arrivals[-KEPT:], n) for job, n in zip(jobs, likely, strict=True)]
+            models = tuple(job.model for job in jobs)
+            rest = self._expected.counts_after(models, seen, at + 1, steps - 1, self._quantiles)
+            counts = np.concatenate([now[:, None], rest], axis=1)
         rates = counts / interval_s
         waiting = [job.outstanding - AT_WORK * max(1, job.replicas) for job in jobs]
         rates[:, 0] += np.maximum(0.0, waiting)[:, None] / (interval_s - into_s)
         return np.asarray(rates)
-
-    def _counts(self, model: str, seen: tuple[float, ...], at: int, steps: int) -> Floats:
-        return self._expected.counts(model, seen, at, steps, self._quantiles)
 
     def _updated(self, counts: Floats, so_far: Floats, part: float) -> Floats:
         """Quantiles of the whole interval's count by job, when `so_far` came in that part of it.

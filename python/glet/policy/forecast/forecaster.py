@@ -35,6 +35,33 @@ class Forecaster(Protocol):
         """
 
 
+class Together(Protocol):
+    """Several forecasters, asked at once."""
+
+    def forecast(
+        self, seen: Sequence[Sequence[float]], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Each after its own counts, all at the same place: shape (models, quantiles, steps)."""
+
+
+class OneByOne:
+    """Any forecasters."""
+
+    def __init__(self, made: Sequence[Forecaster]) -> None:
+        self._made = tuple(made)
+
+    def forecast(
+        self, seen: Sequence[Sequence[float]], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Shape (models, len(quantiles), steps)."""
+        return np.stack(
+            [
+                one.forecast(counts, at, steps, quantiles)
+                for one, counts in zip(self._made, seen, strict=True)
+            ]
+        )
+
+
 class Spread:
     """How far counts were from what was forecast, in roots of the forecast: by step."""
 
@@ -49,11 +76,11 @@ class Spread:
 
     def around(self, middle: Floats, quantiles: Sequence[float]) -> Floats:
         """`middle` of shape (steps,) -> shape (len(quantiles), steps)."""
-        ways = self._ways(tuple(quantiles), len(middle))
+        ways = self.ways(tuple(quantiles), len(middle))
         return np.asarray(np.maximum(0.0, middle + ways * np.sqrt(np.maximum(middle, 1.0))))
 
-    def _ways(self, quantiles: tuple[float, ...], steps: int) -> Floats:
-        """Shape (len(quantiles), steps): the same few are asked for again."""
+    def ways(self, quantiles: tuple[float, ...], steps: int) -> Floats:
+        """Quantiles of the errors in roots of the forecast: shape (len(quantiles), steps)."""
         found = self._kept.get((quantiles, steps))
         if found is None:
             for quantile in quantiles:
