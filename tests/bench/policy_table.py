@@ -311,6 +311,8 @@ def main() -> None:
             done = measured(scenario, wanted, done, out)
     if not done:
         parser.error("nothing has been measured yet")
+    order = {policy: number for number, policy in enumerate(study.policies)}
+    done = sorted(done, key=lambda line: (order.get(line["policy"], len(order)), *key(line)[1:]))
     table = rendered(args.study, done)
     print(table)
     if args.markdown:
