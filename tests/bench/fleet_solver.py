@@ -16,7 +16,14 @@ from glet.policy.fleet.solve import SolverSettings, solve
 from glet.policy.fleet.table import Demand
 from glet.types.fleet import FleetJob
 
-OBJECTIVES: tuple[Objective, ...] = ("sum", "fair", "fair_sum", "penalty_sum", "penalty_fair_sum")
+OBJECTIVES: tuple[Objective, ...] = (
+    "sum",
+    "fair",
+    "even",
+    "fair_sum",
+    "penalty_sum",
+    "penalty_fair_sum",
+)
 
 
 def measure(count: int, settings: SolverSettings, runs: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from glet.errors import ArgumentError
+from glet.policy.fleet.allocate import allocate_fair_sum
 from glet.policy.fleet.grouped import solve_grouped, split_quota
 from glet.policy.fleet.objective import Objective, best_allocation, objective_value
 from glet.policy.fleet.shrink import repaired, shrunk
@@ -16,7 +17,7 @@ from glet.policy.fleet.solve import SolverSettings, solve
 from glet.policy.fleet.table import Demand, Model, utility_table
 from glet.types.fleet import FleetJob
 
-OBJECTIVES: tuple[Objective, ...] = ("sum", "fair", "fair_sum")
+OBJECTIVES: tuple[Objective, ...] = ("sum", "fair", "even", "fair_sum")
 
 
 def every(table: np.ndarray, units: np.ndarray, quota: int) -> list[np.ndarray]:
@@ -61,6 +62,8 @@ def test_what_is_impossible_is_said() -> None:
         best_allocation("fair", np.array([[0.0], [-np.inf]]), np.array([1, 1]), 1, weights)
     with pytest.raises(ArgumentError, match="not a number"):
         best_allocation("fair_sum", np.array([[np.nan]]), np.array([1]), 1, weights)
+    with pytest.raises(ArgumentError, match="fairness 3 for 2 jobs"):
+        allocate_fair_sum(table, np.array([1, 1]), 2, weights, fairness=3.0)
 
 
 def fleet(rates_rps: list[float], **more: int) -> tuple[list[FleetJob], Demand]:

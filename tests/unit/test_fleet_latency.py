@@ -12,6 +12,7 @@ from glet.policy.fleet.latency import (
     burst_latency_s,
     mdc_latency_s,
     mdc_table_s,
+    mdc_within,
 )
 from glet.policy.fleet.utility import relaxed_utility, step_penalty, step_utility, strict_penalty
 from glet.types.fleet import BatchLatency
@@ -105,3 +106,31 @@ def test_utility_falls_and_penalties_are_the_published_lines() -> None:
     assert step_penalty([0.0, 0.01, 0.011, 0.05, 0.1, 0.11]).tolist() == [
         0.0, 0.0, 0.25, 0.25, 0.5, 1.0,
     ]  # fmt: skip
+
+
+@given(
+    rate_rps=st.floats(0.1, 60.0),
+    service_s=st.floats(0.02, 0.5),
+    replicas=st.integers(1, 12),
+    percentile=st.floats(0.5, 0.999),
+)
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_the_part_within_is_the_percentile_turned_round(
+    rate_rps: float, service_s: float, replicas: int, percentile: float
+) -> None:
+    service = Service(np.array(service_s), np.array(percentile))
+    latency_s = mdc_latency_s(rate_rps, service_s, replicas, percentile)
+    part = mdc_within(np.array(rate_rps), service, np.asarray(latency_s), 12)[replicas]
+    if rate_rps * service_s / replicas > 0.95:
+        # What is too much is refused, so no more than there is capacity for.
+        assert part <= 0.95 * replicas / (rate_rps * service_s) + 1e-9
+    elif latency_s > service_s * (1.0 + 1e-9):
+        assert part == pytest.approx(percentile, abs=1e-6)
+    else:
+        assert part >= percentile - 1e-6
+
+
+def test_nobody_is_within_less_than_the_service() -> None:
+    service = Service(np.array(0.2), np.array(0.99))
+    assert (mdc_within(np.array(1.0), service, np.array(0.1), 3) == 0.0).all()
+    assert mdc_within(np.array(1.0), service, np.array(5.0), 3)[0] == 0.0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from glet.errors import ArgumentError, ConfigError
-from glet.policy.forecast.make import FORECASTERS, held_out_error, make_forecaster
+from glet.policy.forecast.autoregressive import Autoregressions
+from glet.policy.forecast.make import FORECASTERS, held_out_error, make_forecaster, together
 
 MINUTES = 120
 
@@ -55,3 +56,15 @@ def test_bad_history_is_located() -> None:
         make_forecaster("seasonl")
     with pytest.raises(ArgumentError, match=r"quantile 1.5"):
         make_forecaster("last").forecast([1.0], 0, 1, (1.5,))
+
+
+@pytest.mark.parametrize("names", [("ar", "ar"), ("ar", "ewma")], ids=["alike", "mixed"])
+def test_together_is_one_by_one(names: tuple[str, str]) -> None:
+    made = [make_forecaster(name, days(4, seed)) for seed, name in enumerate(names)]
+    group = together(made)
+    assert isinstance(group, Autoregressions) == (names[1] == "ar")
+    long = days(1, 9)[0].tolist()
+    for seen in ([long, long[50:]], [long[:4], long[:30]], [[], long[:1]]):
+        found = group.forecast(seen, 119, 9, (0.2, 0.5))
+        for one, counts, said in zip(made, seen, found, strict=True):
+            assert said == pytest.approx(one.forecast(counts, 119, 9, (0.2, 0.5)))

@@ -14,10 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from glet.cli.sim_report import job_table, policy_table, write_csv
 from glet.clock import SystemClock
 from glet.errors import ConfigError
+from glet.learn.nhits import trained_file
+from glet.serve.compile_cache import default_cache
 from glet.sim.many import runs, simulate_all, simulate_on_ray
 from glet.sim.plot import check_plot, plot
 from glet.sim.run import Result, Run, simulate
 from glet.sim.scenario import Scenario, find_scenario, load_scenario
+from glet.sim.traffic import history
 
 WIDTH = 145
 SUMMARY = "run a scenario in virtual time, compare policies"
@@ -54,6 +57,9 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--trace", metavar="FILE", help="requests per interval, instead of its own")
     made.add_argument("--trace-interval", type=float, metavar="S", help="seconds of an interval")
     made.add_argument("--history", metavar="FILE", help="other days, for policies that forecast")
+    made.add_argument(
+        "--forecast", choices=("nhits",), help="train this on the history first (extra forecast)"
+    )
     made.add_argument("--intervals", type=int, metavar="N", help="only the first N of the trace")
     made.add_argument("--processes", type=int, default=0, metavar="N", help="default: the cores")
     made.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster (extra ray)")
@@ -70,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         check_plot(args.plot)
     wanted = _wanted(scenario, args)
     console = Console(stderr=True)
+    if args.forecast is not None:
+        scenario = _trained(scenario, console)
     results = _simulate(scenario, wanted, args, console)
     if args.csv is not None:
         write_csv(args.csv, results, scenario.report.interval_s)
@@ -110,6 +118,22 @@ def _adjusted(scenario: Scenario, args: argparse.Namespace) -> Scenario:
         report = msgspec.structs.replace(scenario.report, bins=0)
         scenario = msgspec.structs.replace(scenario, report=report)
     work = msgspec.structs.replace(scenario.workload, **changes)
+    return msgspec.structs.replace(scenario, workload=work)
+
+
+def _trained(scenario: Scenario, console: Console) -> Scenario:
+    """The scenario with weights that were trained on its history, now or at an earlier time."""
+    if scenario.fleet is None:
+        raise ConfigError("--forecast is for scenarios with a [fleet]; [gpulets] do not forecast")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("training N-HiTS", total=None)
+
+        def said(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of)
+
+        path = trained_file(history(scenario), default_cache(), progress=said)
+    work = msgspec.structs.replace(scenario.workload, forecast=str(path))
     return msgspec.structs.replace(scenario, workload=work)
 
 

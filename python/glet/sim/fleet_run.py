@@ -14,7 +14,7 @@ from glet.policy.fleet.guard import Guard, GuardSettings
 from glet.policy.fleet.make import make_autoscaler
 from glet.sim.metrics import JobResult
 from glet.sim.scenario import FixedTime, FleetConfig, JobConfig, Scenario, Time, UniformTime
-from glet.sim.traffic import Traffic, history
+from glet.sim.traffic import Traffic, forecasters, history
 from glet.types.fleet import Autoscaler, FleetJob, FleetObservation
 from glet.workload.generate import Counts
 
@@ -173,7 +173,8 @@ def _ask(
 
 def _autoscaler(scenario: Scenario, policy: str) -> Autoscaler:
     settings = scenario.settings.get(policy) or autoscaler_settings(policy)
-    made = make_autoscaler(settings, history(scenario))
+    days = history(scenario)
+    made = make_autoscaler(settings, days, forecasters(scenario, days))
     return Guard(made, GuardSettings(), FairShare(FairShareSettings()))
 
 

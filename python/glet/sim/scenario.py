@@ -141,7 +141,8 @@ class ModelTraffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class WorkloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Requests per `interval_s`: of a trace file, and by formula. `history` are other days.
+    """Requests per `interval_s`: of a trace file, and by formula. `history` are other days, and
+    `forecast` a file of weights of N-HiTS, which policies then forecast by.
 
     Files are beside the scenario, or under `resource/traces` of glet. `spacing`: exponential `gaps`
     from the interval's start, `poisson`, or `even`, whose gaps are rounded down to `tick_ms`.
@@ -152,6 +153,7 @@ class WorkloadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trace: str = ""
     times: str = ""
     history: str = ""
+    forecast: str = ""
     interval_s: Positive = 60.0
     intervals: Annotated[int, Meta(ge=0)] = 0
     spacing: Literal["gaps", "poisson", "even"] = "gaps"

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
 from glet.config.load import nearest
 from glet.config.resource import resource
-from glet.errors import ConfigError
+from glet.errors import ArgumentError, ConfigError
+from glet.policy.forecast.nhits import Nhits
 from glet.sim.scenario import Formula, Scenario, WorkloadConfig
 from glet.workload import generate
 from glet.workload.arrivals import TimesS
@@ -80,6 +82,29 @@ def history(scenario: Scenario) -> dict[str, Counts]:
         return {}
     days = read_days(_file(scenario, work.history), work.interval_s)
     return {model: np.asarray(counts) for model, counts in days.items()}
+
+
+def forecasters(scenario: Scenario, days: dict[str, Counts]) -> dict[str, Nhits]:
+    """Of the scenario's weights, by model of `days`; empty where it names none.
+
+    Raises ConfigError for files that hold no such weights, and without days.
+    """
+    name = scenario.workload.forecast
+    if not name:
+        return {}
+    if not days:
+        raise ConfigError(f"{name}: forecasts by weights need other days; give a history")
+    path = Path(scenario.folder, name)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            weights = dict(file)
+        return {model: Nhits(weights, one) for model, one in days.items()}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, BadZipFile):
+        raise ConfigError(f"{path}: holds no weights; give what --forecast nhits keeps") from None
+    except ArgumentError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _file(scenario: Scenario, name: str) -> Path:

@@ -35,7 +35,7 @@ def allocate_sum(
     return Allocation(replicas, float(_of(worth, replicas).sum()))
 
 
-def allocate_fair(
+def allocate_even(
     table: Floats, units: Ints, quota: int, weights: Floats | None = None
 ) -> Allocation:
     """Smallest distance between the job with the least and the one with the most utility.
@@ -63,29 +63,31 @@ def allocate_fair(
 
 
 def allocate_fair_sum(
-    table: Floats, units: Ints, quota: int, weights: Floats | None = None
+    table: Floats,
+    units: Ints,
+    quota: int,
+    weights: Floats | None = None,
+    fairness: float | None = None,
 ) -> Allocation:
-    """Most of the sum + J (min - max + 1), for J jobs; weights count by their mean.
+    """Most of the sum + fairness (min - max), by default as fair as there are jobs.
 
     With the least utility held at `low` or more and the greatest at `high` or less, the rest is a
-    knapsack. For any `low` the value is at most J (low + 1), because the sum is at most J times
-    the greatest; from the highest `low` that fits downwards that soon rules out the others.
+    knapsack. The greatest is at least the mean, so with T the most the sum can be at all no value
+    at `low` is above T (1 - fairness / J) + fairness low; from the highest `low` that fits
+    downwards that soon rules out the others. Weights count by their mean; 0 < fairness <= J.
     """
     _check(table, units, quota)
     jobs = len(table)
+    pull = float(jobs) if fairness is None else fairness
+    if not 0.0 < pull <= jobs:
+        raise ArgumentError(f"fairness {pull:g} for {jobs} jobs; above 0 and at most that is valid")
     worth = _weighted(table, weights)
     bounds = _bounds(table)
     most = len(bounds) - 1
-    fit, unfit = 0, len(bounds)
-    while unfit - fit > 1:
-        middle = (fit + unfit) // 2
-        if _fits(_window(table, bounds[middle], np.inf), units, quota):
-            fit = middle
-        else:
-            unfit = middle
+    top = float(_of(worth, best_sum(worth, units, quota)).sum()) * (1.0 - pull / jobs)
     best = Allocation(np.zeros(jobs, dtype=np.int64), -np.inf)
-    for low in range(fit, -1, -1):
-        if jobs * (bounds[low] + 1.0) <= best.value + SAME:
+    for low in range(_highest(table, bounds, units, quota), -1, -1):
+        if top + pull * bounds[low] <= best.value + SAME:
             break
         high = most
         while high >= low:
@@ -95,14 +97,26 @@ def allocate_fair_sum(
             replicas = best_sum(np.where(np.isfinite(inside), worth, -np.inf), units, quota)
             found = _of(table, replicas)
             total = float(_of(worth, replicas).sum())
-            value = total + jobs * float(found.min() - found.max() + 1.0)
+            value = total + pull * float(found.min() - found.max())
             if value > best.value + SAME:
                 best = Allocation(replicas, value)
             # A lower `high` cannot raise the sum: it has to be so low that it pays by itself.
-            enough = (total + jobs * (bounds[low] + 1.0) - best.value) / jobs
+            enough = (total + pull * bounds[low] - best.value) / pull
             below = min(enough, float(found.max())) - SAME
             high = min(high - 1, int(np.searchsorted(bounds, below, side="right")) - 1)
     return best
+
+
+def _highest(table: Floats, bounds: Floats, units: Ints, quota: int) -> int:
+    """The last of `bounds` that the utilities of all jobs can reach together."""
+    fit, unfit = 0, len(bounds)
+    while unfit - fit > 1:
+        middle = (fit + unfit) // 2
+        if _fits(_window(table, bounds[middle], np.inf), units, quota):
+            fit = middle
+        else:
+            unfit = middle
+    return fit
 
 
 def _weighted(table: Floats, weights: Floats | None) -> Floats:

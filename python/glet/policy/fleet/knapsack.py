@@ -9,6 +9,11 @@ Ints = NDArray[np.int64]
 # Values closer than this are the same.
 SAME = 1e-9
 HALVINGS = 50
+# Choices whose values are that close at a price are as good as each other there.
+TIED = 1e-12
+# Prices tried at once, for tables of up to SMALL / MOST_TRIED entries.
+MOST_TRIED = 31
+SMALL = 20_000
 
 
 def best_sum(values: Floats, units: Ints, quota: int) -> Ints:
@@ -36,29 +41,34 @@ def best_sum(values: Floats, units: Ints, quota: int) -> Ints:
 def _price(values: Floats, costs: Ints, quota: int) -> float:
     """The least price per unit (to precision) at which the best choices of all rows fit."""
 
-    def fits(price: float) -> bool:
-        reduced = values - price * costs
-        chosen = _cheapest(reduced, reduced.max(axis=1))
-        return int(costs[np.arange(len(costs)), chosen].sum()) <= quota
-
-    if fits(0.0):
+    if _used(values, costs, np.zeros(1))[0] <= quota:
         return 0.0
     finite = values[np.isfinite(values)]
     low, high = 0.0, float(finite.max() - finite.min()) + 1.0
+    # Prices that are tried at once: small tables cost little more than one.
+    tried = max(1, min(MOST_TRIED, SMALL // values.size))
+    parts = np.arange(1, tried + 1) / (tried + 1)
     for _ in range(HALVINGS):
-        middle = (low + high) / 2.0
-        if fits(middle):
-            high = middle
-        else:
-            low = middle
+        prices = low + (high - low) * parts
+        fit = np.flatnonzero(_used(values, costs, prices) <= quota)
+        first = int(fit[0]) if fit.size else tried
+        low, high = (prices[first - 1] if first else low), (prices[first] if fit.size else high)
         if high - low <= 1e-7 * high:
             break
-    return high
+    return float(high)
+
+
+def _used(values: Floats, costs: Ints, prices: Floats) -> Ints:
+    """Units that the best choices of all rows take at each price."""
+    reduced = values - prices[:, None, None] * costs
+    best = reduced.max(axis=2, keepdims=True)
+    chosen = np.argmax(reduced >= best - TIED, axis=2)
+    return np.asarray(costs[np.arange(len(costs)), chosen].sum(axis=1))
 
 
 def _cheapest(reduced: Floats, top: Floats) -> Ints:
     """The first column that is as good as the best, by row."""
-    return np.asarray(np.argmax(reduced >= (top - 1e-12)[:, None], axis=1))
+    return np.asarray(np.argmax(reduced >= (top - TIED)[:, None], axis=1))
 
 
 def _filled(values: Floats, costs: Ints, chosen: Ints, quota: int) -> Ints:

@@ -4,6 +4,7 @@ Rates are requests/s, times seconds here. Everything is vectorised over jobs and
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -75,24 +76,40 @@ def mdc_table_s(rate_rps: Floats, service: Service, most: int) -> Floats:
     One pass of the recursion for Erlang's B serves all rows; rows above the knee need only what
     one server count says at the knee.
     """
-    rate, service_s, q = np.broadcast_arrays(rate_rps, service.service_s, service.percentile)
-    own = Service(service_s, q)
-    table = np.full((most + 1, *rate.shape), np.inf)
-    offered = rate * service_s
-    blocked = np.ones(rate.shape)
-    counts = np.arange(1.0, most + 1.0)
-    at_knee = _erlang_b(RELAXED_RHO * counts, counts)
-    for servers in range(1, most + 1):
-        blocked = offered * blocked / (servers + offered * blocked)
-        rho = offered / servers
-        over = rho > RELAXED_RHO
-        count = float(servers)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            row = _from_blocking(blocked, np.minimum(rho, RELAXED_RHO), count, own)
-        if over.any():
-            knee = _from_blocking(at_knee[servers - 1], np.array(RELAXED_RHO), count, own)
-            row = np.where(over, knee * rho / RELAXED_RHO, row)
-        table[servers] = row
+    offered = np.asarray(rate_rps * service.service_s)
+    blocked = _blocking(offered, most)
+    counts = np.arange(1.0, most + 1.0).reshape(most, *(1,) * offered.ndim)
+    rho = offered / counts
+    table = np.full(blocked.shape, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = _from_blocking(blocked[1:], np.minimum(rho, RELAXED_RHO), counts, service)
+    at_knee = _blocked_at_knee(most).reshape(counts.shape)
+    knee = _from_blocking(at_knee, np.array(RELAXED_RHO), counts, service)
+    table[1:] = np.where(rho > RELAXED_RHO, knee * (rho / RELAXED_RHO), below)
+    return table
+
+
+def mdc_within(rate_rps: Floats, service: Service, slo_s: Floats, most: int) -> Floats:
+    """The part of the requests that M/D/c answers within `slo_s`, for 0..most replicas at once.
+
+    Shape (most + 1, *rates), row 0 is 0; the percentile of `service` does not matter. The wait is
+    half that of M/M/c, as in mdc_latency_s(). Above the knee as many are answered in time as at the
+    knee, of more: what is too much is refused.
+    """
+    offered = np.asarray(rate_rps * service.service_s)
+    blocked = _blocking(offered, most)[1:]
+    counts = np.arange(1.0, most + 1.0).reshape(most, *(1,) * offered.ndim)
+    rho = offered / counts
+    held = np.minimum(rho, RELAXED_RHO)
+    at_knee = _blocked_at_knee(most).reshape(counts.shape)
+    blocked = np.where(rho > RELAXED_RHO, at_knee, blocked)
+    waiting = blocked / (1.0 - held * (1.0 - blocked))
+    # Whoever waits does so as long as an exponential time of this rate, halved.
+    ending = 2.0 * counts * (1.0 - held) / service.service_s
+    left_s = slo_s - service.service_s
+    late = np.where(left_s < 0.0, 1.0, waiting * np.exp(-ending * np.maximum(left_s, 0.0)))
+    table = np.zeros((most + 1, *offered.shape))
+    table[1:] = (1.0 - late) * (held / np.maximum(rho, np.finfo(float).tiny))
     return table
 
 
@@ -129,6 +146,23 @@ def batch_rate_rps(batches: Sequence[BatchLatency], replicas: int, slo_ms: float
         if point.replicas <= replicas and 2.0 * point.latency_ms <= slo_ms
     )
     return max(able, default=0.0)
+
+
+def _blocking(offered: Floats, most: int) -> Floats:
+    """Erlang's B for 0..most servers, by its recursion: shape (most + 1, *offered)."""
+    blocked = np.empty((most + 1, *offered.shape))
+    blocked[0] = 1.0
+    for servers in range(1, most + 1):
+        step = offered * blocked[servers - 1]
+        blocked[servers] = step / (servers + step)
+    return blocked
+
+
+@lru_cache(maxsize=64)
+def _blocked_at_knee(most: int) -> Floats:
+    """Erlang's B of 1..most servers at the knee."""
+    counts = np.arange(1.0, most + 1.0)
+    return _erlang_b(RELAXED_RHO * counts, counts)
 
 
 def _erlang_b(offered: Floats, servers: Floats) -> Floats:

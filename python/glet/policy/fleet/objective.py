@@ -4,26 +4,30 @@ from typing import Literal
 
 import numpy as np
 
-from glet.policy.fleet.allocate import Allocation, allocate_fair, allocate_fair_sum, allocate_sum
+from glet.policy.fleet.allocate import Allocation, allocate_even, allocate_fair_sum, allocate_sum
 from glet.policy.fleet.knapsack import Floats, Ints
 
-Objective = Literal["sum", "fair", "fair_sum", "penalty_sum", "penalty_fair_sum"]
+Objective = Literal["sum", "fair", "even", "fair_sum", "penalty_sum", "penalty_fair_sum"]
 """Faro (EuroSys 2025, section 3.2). With a penalty, requests may be refused at a price."""
 
 SHEDDING: frozenset[Objective] = frozenset({"penalty_sum", "penalty_fair_sum"})
 
 
 def objective_value(objective: Objective, utilities: Floats, weights: Floats) -> float:
-    """Sum: the weighted sum. Fair: min - max. Fair sum: the sum + J (min - max + 1), J jobs.
+    """Sum: the weighted sum. Fair: the sum + min - max, which is what the published simulations of
+    Faro-Fair maximise. Even: min - max alone, as the paper and its cluster have Faro-Fair.
+    Fair sum: the sum + J (min - max + 1), J jobs.
 
     Utilities hold what refusals cost already; weights are scaled to the mean 1.
     """
     apart = float(utilities.min() - utilities.max())
-    if objective == "fair":
+    if objective == "even":
         return apart
     total = float(utilities @ (weights / weights.mean()))
     if objective in ("sum", "penalty_sum"):
         return total
+    if objective == "fair":
+        return total + apart
     return total + len(utilities) * (apart + 1.0)
 
 
@@ -31,11 +35,14 @@ def best_allocation(
     objective: Objective, table: Floats, units: Ints, quota: int, weights: Floats
 ) -> Allocation:
     """The exact optimum over a table of utilities (`allocate.py`). Raises ArgumentError."""
-    if objective == "fair":
-        return allocate_fair(table, units, quota, weights)
+    if objective == "even":
+        return allocate_even(table, units, quota, weights)
     if objective in ("sum", "penalty_sum"):
         return allocate_sum(table, units, quota, weights)
-    return allocate_fair_sum(table, units, quota, weights)
+    if objective == "fair":
+        return allocate_fair_sum(table, units, quota, weights, fairness=1.0)
+    found = allocate_fair_sum(table, units, quota, weights)
+    return found._replace(value=found.value + len(table))
 
 
 def table_value(objective: Objective, table: Floats, replicas: Ints, weights: Floats) -> float:

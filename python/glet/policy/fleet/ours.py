@@ -1,5 +1,7 @@
 """Autoscaler `glet`: the exact allocation for what may come, decided anew every few seconds."""
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 
@@ -32,7 +34,8 @@ class GletSettings(
     arrived so far counts as much more as it is surer. Rates are taken `doubts` times as high, with
     `doubt_chances`: how far the latency model is to be trusted. A unit has to gain `unit_cost` of
     utility over that time, and a change `move_gain` in all. `margin_ms` of an objective is not
-    planned with: what routers take. `method` is how rates are forecast.
+    planned with: what routers take. Utility is `relaxed`, min(1, (objective / percentile)^alpha),
+    or the part of the requests answered `within` the objective. `method` is how rates are forecast.
     """
 
     interval_s: Positive = 20.0
@@ -41,10 +44,11 @@ class GletSettings(
     cases: Count = 3
     prior: Positive = 2.0
     unit_cost: NotNegative = 0.0
-    move_gain: NotNegative = 0.02
+    move_gain: NotNegative = 0.05
     margin_ms: NotNegative = 0.0
-    doubts: tuple[float, ...] = (1.0, 1.1, 1.25)
+    doubts: tuple[float, ...] = (1.0, 1.1, 1.3)
     doubt_chances: tuple[float, ...] = (0.4, 0.35, 0.25)
+    utility: Literal["relaxed", "within"] = "relaxed"
     alpha: Positive = 1.0
     method: str = "ar"
 
@@ -69,6 +73,7 @@ class Glet:
     def __init__(self, settings: GletSettings, expected: Expected) -> None:
         self._settings, self._expected = settings, expected
         self._measured_s: dict[str, float] = {}
+        self._quantiles = tuple(((np.arange(settings.cases) + 0.5) / settings.cases).tolist())
         self.interval_s = settings.interval_s
 
     def targets(self, observation: FleetObservation) -> FleetTargets:
@@ -108,7 +113,7 @@ class Glet:
         settings = self._settings
         into_s = observation.now_s % observation.interval_s
         left_s = observation.interval_s - into_s
-        rates = np.stack([self._rates(observation, job, into_s) for job in observation.jobs])
+        rates = self._rates(observation, into_s)
         doubts = np.array(settings.doubts)
         rates = (rates[..., None] * doubts).reshape(*rates.shape[:2], -1)
         chances = np.outer(
@@ -123,11 +128,17 @@ class Glet:
             cold=_cold(start_s, left_s, observation.interval_s, settings.steps),
             serving=np.array([job.replicas + job.starting for job in observation.jobs]),
         )
-        model = Model(alpha=settings.alpha, shed=settings.objective in SHEDDING)
-        slower = [
-            msgspec.structs.replace(job, slo_ms=max(1.0, job.slo_ms - settings.margin_ms))
-            for job in observation.jobs
-        ]
+        model = Model(
+            alpha=settings.alpha,
+            within=settings.utility == "within",
+            shed=settings.objective in SHEDDING,
+        )
+        slower = observation.jobs
+        if settings.margin_ms:
+            slower = tuple(
+                msgspec.structs.replace(job, slo_ms=max(1.0, job.slo_ms - settings.margin_ms))
+                for job in observation.jobs
+            )
         return utility_table(slower, demand, observation.quota, model)
 
     def _service_s(self, job: FleetJob) -> float:
@@ -144,36 +155,38 @@ class Glet:
         found_s = self._measured_s.get(job.model) or service_s(job, measured=False)
         return max(found_s, 1.0 / job.rate_limit_rps) if job.rate_limit_rps > 0.0 else found_s
 
-    def _rates(self, observation: FleetObservation, job: FleetJob, into_s: float) -> Floats:
-        """Requests/s by step and case; the first step is what is left of the current interval."""
-        settings = self._settings
+    def _rates(self, observation: FleetObservation, into_s: float) -> Floats:
+        """Requests/s by job, step and case; the first step is what is left of this interval."""
+        steps, jobs = self._settings.steps, observation.jobs
         interval_s = observation.interval_s
-        quantiles = ((np.arange(settings.cases) + 0.5) / settings.cases).tolist()
         at = int((observation.now_s + 1e-6) // interval_s)
-        counts = self._expected.counts(job, at, settings.steps, quantiles)
-        if job.so_far is not None and into_s > 1e-6:
-            now = self._updated(counts[0], job.so_far, into_s / interval_s)
-            likely = float(now[len(now) // 2])
-            seen = msgspec.structs.replace(job, arrivals=(*job.arrivals[-KEPT:], likely))
-            rest = self._expected.counts(seen, at + 1, settings.steps - 1, quantiles)
-            counts = np.concatenate([now[None, :], rest])
+        counts = self._expected.counts(jobs, at, steps, self._quantiles)
+        so_far = [job.so_far for job in jobs if job.so_far is not None]
+        if into_s > 1e-6 and len(so_far) == len(jobs):
+            now = self._updated(counts[:, 0], np.array(so_far), into_s / interval_s)
+            likely = now[:, now.shape[1] // 2].tolist()
+            seen = [(*job.arrivals[-KEPT:], n) for job, n in zip(jobs, likely, strict=True)]
+            models = tuple(job.model for job in jobs)
+            rest = self._expected.counts_after(models, seen, at + 1, steps - 1, self._quantiles)
+            counts = np.concatenate([now[:, None], rest], axis=1)
         rates = counts / interval_s
-        servers = AT_WORK * max(1, job.replicas)
-        rates[0] += max(0.0, job.outstanding - servers) / (interval_s - into_s)
+        waiting = [job.outstanding - AT_WORK * max(1, job.replicas) for job in jobs]
+        rates[:, 0] += np.maximum(0.0, waiting)[:, None] / (interval_s - into_s)
         return np.asarray(rates)
 
-    def _updated(self, counts: Floats, so_far: float, part: float) -> Floats:
-        """Quantiles of the whole interval's count, when `so_far` came in that part of it.
+    def _updated(self, counts: Floats, so_far: Floats, part: float) -> Floats:
+        """Quantiles of the whole interval's count by job, when `so_far` came in that part of it.
 
         Forecast and extrapolation are averaged by their inverse variances, both as for Poisson
         counts; what is still uncertain shrinks the spread of the forecast.
         """
-        middle = float(counts[len(counts) // 2])
-        spread = self._settings.prior**2 * max(1.0, middle)
-        chance = max(1.0, so_far) / part**2 * (1.0 - part)
+        middle = counts[:, counts.shape[1] // 2]
+        spread = self._settings.prior**2 * np.maximum(1.0, middle)
+        chance = np.maximum(1.0, so_far) / part**2 * (1.0 - part)
         trust = spread / (spread + chance)
         likely = middle + trust * (so_far / part - middle)
-        return np.asarray(np.maximum(so_far, likely + (counts - middle) * np.sqrt(1.0 - trust)))
+        ways = (counts - middle[:, None]) * np.sqrt(1.0 - trust)[:, None]
+        return np.asarray(np.maximum(so_far[:, None], likely[:, None] + ways))
 
 
 def _cold(start_s: float, left_s: float, interval_s: float, steps: int) -> Floats:

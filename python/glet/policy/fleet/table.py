@@ -8,7 +8,13 @@ import numpy as np
 
 from glet.errors import ArgumentError
 from glet.policy.fleet.knapsack import Floats, Ints
-from glet.policy.fleet.latency import Service, batch_latency_s, burst_latency_s, mdc_table_s
+from glet.policy.fleet.latency import (
+    Service,
+    batch_latency_s,
+    burst_latency_s,
+    mdc_table_s,
+    mdc_within,
+)
 from glet.policy.fleet.utility import relaxed_utility, step_utility, strict_penalty
 from glet.types.fleet import FleetJob
 
@@ -31,10 +37,15 @@ class Demand(NamedTuple):
 
 
 class Model(NamedTuple):
-    """How latency and utility are modelled; `alpha` is the exponent of the relaxed utility."""
+    """How latency and utility are modelled; `alpha` is the exponent of the relaxed utility.
+
+    With `within` utility is the part of the requests that is answered within the objective; what
+    batches is judged by its latency at the percentile, 0 or 1.
+    """
 
     burst: bool = False
     step: bool = False
+    within: bool = False
     alpha: float = 1.0
     shed: bool = False
 
@@ -83,13 +94,17 @@ def _utilities(
     jobs: Sequence[FleetJob], demand: Demand, most: int, model: Model, parts: Floats
 ) -> Floats:
     """Shape (jobs, most + 1, parts): the utility with each part of the requests let in."""
-    latency_s = _latencies(jobs, demand, most, model, parts)
-    slo_s = np.array([job.slo_ms / 1000.0 for job in jobs])[None, :, None, None, None]
-    worth = (
-        step_utility(latency_s, slo_s)
-        if model.step
-        else relaxed_utility(latency_s, slo_s, model.alpha)
-    )
+    slo_s = np.array([job.slo_ms / 1000.0 for job in jobs])[:, None, None, None]
+    if model.within and not any(job.batches for job in jobs):
+        service = Service(demand.service_s[:, None, None, None], np.zeros(1))
+        worth = mdc_within(demand.rates_rps[..., None] * parts, service, slo_s, most)
+    else:
+        latency_s = _latencies(jobs, demand, most, model, parts)
+        worth = (
+            step_utility(latency_s, slo_s)
+            if model.step or model.within
+            else relaxed_utility(latency_s, slo_s, model.alpha)
+        )
     by_step = np.einsum("njtcp,c->njtp", worth, demand.chances)
     serving = np.minimum(demand.serving, most)
     before = by_step[serving, np.arange(len(jobs))]

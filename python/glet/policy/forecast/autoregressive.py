@@ -30,52 +30,96 @@ class Autoregressive:
         steps: int = 7,
         ridge: float = 30.0,
     ) -> None:
-        self._lags, self._steps, self._ridge = lags, steps, ridge
+        self.lags, self._steps, self._ridge = lags, steps, ridge
         self._simple = Ewma()
-        self._mean = np.zeros(0)
+        self._alone: Autoregressions | None = None
+        self.weights = np.zeros((0, 0))
+        self.spread = Spread()
+        # The mean of the other days, twice, so that any part of it is a slice.
+        self.twice = np.zeros(0)
         found = None if days is None else checked_days(days)
         if found is not None and len(found) > 1 and found.shape[1] >= lags + steps:
             self._fit(found)
+            self._alone = Autoregressions((self,))
 
     def forecast(
         self, seen: Sequence[float], at: int, steps: int, quantiles: Sequence[float]
     ) -> Floats:
-        if not self._mean.size:
+        if self._alone is None:
             return self._simple.forecast(seen, at, steps, quantiles)
-        period = len(self._mean)
-        # Where this day has not been seen yet, the other days stand for it.
-        missing = max(0, self._lags - len(seen))
-        usual = self._mean[(at - self._lags + np.arange(missing)) % period]
-        counts = np.concatenate([usual, np.asarray(seen, dtype=np.float64)[-self._lags :]])
-        around = self._mean[(at - AROUND + np.arange(AROUND + self._steps)) % period]
-        row = np.concatenate([counts, around, [1.0]]) / self._scale
-        middle = np.maximum(0.0, row @ self._weights)
-        # Beyond the last step that was fitted it stays as it is.
-        return self._spread.around(middle[np.minimum(np.arange(steps), self._steps - 1)], quantiles)
+        found: Floats = self._alone.forecast([seen], at, steps, quantiles)[0]
+        return found
+
+    @property
+    def fitted(self) -> tuple[int, ...]:
+        """Shape of what was fitted, empty where nothing was; those of one shape go together."""
+        return (self.lags, *self.weights.shape, self.twice.size) if self.twice.size else ()
 
     def _fit(self, days: Floats) -> None:
-        self._mean = days.mean(axis=0)
+        self.twice = np.tile(days.mean(axis=0), 2)
         rows, came = zip(*(self._rows(days, at) for at in range(len(days))), strict=True)
         scale = np.concatenate(rows).std(axis=0)
-        self._scale = np.where(scale > 0.0, scale, 1.0)
-        scaled = [row / self._scale for row in rows]
+        unit = np.where(scale > 0.0, scale, 1.0)
+        scaled = [row / unit for row in rows]
         squares = [row.T @ row for row in scaled]
         products = [row.T @ y for row, y in zip(scaled, came, strict=True)]
         square, product = sum(squares), sum(products)
-        self._weights = self._solved(square, product)
+        self.weights = self._solved(square, product) / unit[:, None]
         said = [
             np.maximum(0.0, row @ self._solved(square - one, product - other))
             for row, one, other in zip(scaled, squares, products, strict=True)
         ]
-        self._spread = Spread(errors_of(np.concatenate(said), np.concatenate(came)))
+        self.spread = Spread(errors_of(np.concatenate(said), np.concatenate(came)))
 
     def _rows(self, days: Floats, at: int) -> tuple[Floats, Floats]:
         """What is known at every place of a day, and what came."""
         others = (days.sum(axis=0) - days[at]) / (len(days) - 1)
-        before, came = windows(days[at], self._lags, self._steps)
-        around, _ = windows(others[self._lags - AROUND :], AROUND + self._steps, 0)
+        before, came = windows(days[at], self.lags, self._steps)
+        around, _ = windows(others[self.lags - AROUND :], AROUND + self._steps, 0)
         return np.hstack([before, around, np.ones((len(before), 1))]), came
 
     def _solved(self, square: Floats, product: Floats) -> Floats:
         penalty = self._ridge * np.eye(len(square))
         return np.asarray(np.linalg.solve(square + penalty, product))
+
+
+class Autoregressions:
+    """Several that were fitted alike, forecast in one step."""
+
+    def __init__(self, made: Sequence[Autoregressive]) -> None:
+        """Their `fitted` are the same, and not empty."""
+        self._lags = made[0].lags
+        self._weights = np.stack([one.weights for one in made])
+        self._twice = np.stack([one.twice for one in made])
+        self._spreads = [one.spread for one in made]
+        self._ways: dict[tuple[tuple[float, ...], int], Floats] = {}
+
+    def forecast(
+        self, seen: Sequence[Sequence[float]], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Shape (models, len(quantiles), steps)."""
+        lags, (models, width, known_steps) = self._lags, self._weights.shape
+        # Counts, the other days around the place, and a constant.
+        rows = np.ones((models, width))
+        if min(map(len, seen)) < lags:
+            # Where this day has not been seen yet, the other days stand for it.
+            rows[:, :lags] = self._usual(at - lags, lags)
+        for row, counts in zip(rows, seen, strict=True):
+            known = counts[-lags:]
+            row[lags - len(known) : lags] = known
+        rows[:, lags:-1] = self._usual(at - AROUND, width - 1 - lags)
+        middle = np.maximum(0.0, (rows[:, None, :] @ self._weights)[:, 0])
+        if steps > known_steps:
+            # Beyond the last step that was fitted it stays as it is.
+            middle = np.pad(middle, ((0, 0), (0, steps - known_steps)), mode="edge")
+        middle = middle[:, None, :steps]
+        asked = (tuple(quantiles), steps)
+        ways = self._ways.get(asked)
+        if ways is None:
+            ways = self._ways[asked] = np.stack([one.ways(*asked) for one in self._spreads])
+        return np.asarray(np.maximum(0.0, middle + ways * np.sqrt(np.maximum(middle, 1.0))))
+
+    def _usual(self, start: int, count: int) -> Floats:
+        """What the other days had from interval `start` of the day on."""
+        first = start % (self._twice.shape[1] // 2)
+        return self._twice[:, first : first + count]

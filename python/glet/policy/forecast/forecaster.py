@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 
 # Errors are kept at these quantiles.
 KEPT = np.linspace(0.01, 0.99, 99)
+# Combinations of quantiles and steps that are remembered.
+MOST_KEPT = 16
 # Standard deviations of a Poisson count that an untrained forecast is wrong by.
 UNTRAINED = 2.0
 
@@ -33,6 +35,33 @@ class Forecaster(Protocol):
         """
 
 
+class Together(Protocol):
+    """Several forecasters, asked at once."""
+
+    def forecast(
+        self, seen: Sequence[Sequence[float]], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Each after its own counts, all at the same place: shape (models, quantiles, steps)."""
+
+
+class OneByOne:
+    """Any forecasters."""
+
+    def __init__(self, made: Sequence[Forecaster]) -> None:
+        self._made = tuple(made)
+
+    def forecast(
+        self, seen: Sequence[Sequence[float]], at: int, steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        """Shape (models, len(quantiles), steps)."""
+        return np.stack(
+            [
+                one.forecast(counts, at, steps, quantiles)
+                for one, counts in zip(self._made, seen, strict=True)
+            ]
+        )
+
+
 class Spread:
     """How far counts were from what was forecast, in roots of the forecast: by step."""
 
@@ -43,27 +72,28 @@ class Spread:
             line = np.array([UNTRAINED * normal.inv_cdf(float(q)) for q in KEPT])
             quantiles = line[:, None]
         self._quantiles = quantiles
-        self._kept: tuple[tuple[float, ...], Floats] | None = None
+        self._kept: dict[tuple[tuple[float, ...], int], Floats] = {}
 
     def around(self, middle: Floats, quantiles: Sequence[float]) -> Floats:
         """`middle` of shape (steps,) -> shape (len(quantiles), steps)."""
-        for quantile in quantiles:
-            if not 0.0 <= quantile <= 1.0:
-                raise ArgumentError(f"quantile {quantile:g}; 0..1 is valid")
-        # The last step stands for those beyond.
-        steps = np.minimum(np.arange(len(middle)), self._quantiles.shape[1] - 1)
-        ways = self._at(tuple(quantiles))[:, steps]
-        root = np.sqrt(np.maximum(middle, 1.0))
-        return np.asarray(
-            np.maximum(0.0, middle + ways.reshape(len(quantiles), len(middle)) * root)
-        )
+        ways = self.ways(tuple(quantiles), len(middle))
+        return np.asarray(np.maximum(0.0, middle + ways * np.sqrt(np.maximum(middle, 1.0))))
 
-    def _at(self, quantiles: tuple[float, ...]) -> Floats:
-        """Shape (len(quantiles), steps known): the same few quantiles are asked for again."""
-        if self._kept is None or self._kept[0] != quantiles:
-            found = np.array([np.interp(quantiles, KEPT, row) for row in self._quantiles.T]).T
-            self._kept = (quantiles, found)
-        return self._kept[1]
+    def ways(self, quantiles: tuple[float, ...], steps: int) -> Floats:
+        """Quantiles of the errors in roots of the forecast: shape (len(quantiles), steps)."""
+        found = self._kept.get((quantiles, steps))
+        if found is None:
+            for quantile in quantiles:
+                if not 0.0 <= quantile <= 1.0:
+                    raise ArgumentError(f"quantile {quantile:g}; 0..1 is valid")
+            # The last step stands for those beyond.
+            rows = self._quantiles.T[np.minimum(np.arange(steps), self._quantiles.shape[1] - 1)]
+            found = np.array([np.interp(quantiles, KEPT, row) for row in rows])
+            found = found.reshape(steps, len(quantiles)).T
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[quantiles, steps] = found
+        return found
 
 
 def errors_of(forecast: Floats, came: Floats) -> Floats:

@@ -1,14 +1,20 @@
 """All forecasters by name, and how wrong they are on days that they were not told of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from glet.config.load import nearest
 from glet.errors import ConfigError
-from glet.policy.forecast.autoregressive import Autoregressive
-from glet.policy.forecast.forecaster import Floats, Forecaster, checked_days
+from glet.policy.forecast.autoregressive import Autoregressions, Autoregressive
+from glet.policy.forecast.forecaster import (
+    Floats,
+    Forecaster,
+    OneByOne,
+    Together,
+    checked_days,
+)
 from glet.policy.forecast.simple import Ewma, LastValue, SeasonalNaive
 
 FORECASTERS: dict[str, Callable[[Floats | None], Forecaster]] = {
@@ -33,6 +39,15 @@ def make_forecaster(name: str, days: Floats | None = None) -> Forecaster:
     if name not in FORECASTERS:
         raise ConfigError(f"no forecaster is called {name!r}; {nearest(name, FORECASTERS)}")
     return FORECASTERS[name](days)
+
+
+def together(made: Sequence[Forecaster]) -> Together:
+    """The same forecasts at once; at least one. Autoregressions of one shape are a single step."""
+    same = [one for one in made if isinstance(one, Autoregressive)]
+    shapes = {one.fitted for one in same}
+    if len(same) == len(made) and len(shapes) == 1 and shapes != {()}:
+        return Autoregressions(same)
+    return OneByOne(made)
 
 
 def held_out_error(
