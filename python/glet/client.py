@@ -198,6 +198,9 @@ class AsyncClient:
         self._waiting[request] = future
         try:
             return await future
+        except asyncio.CancelledError:
+            self._loop.cancel(request)
+            raise
         finally:
             self._waiting.pop(request, None)
 

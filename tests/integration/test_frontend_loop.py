@@ -17,8 +17,8 @@ from glet.native import core
 from glet.wire.zmq_path import libzmq_path
 
 TIMEOUT_MS = 30000
-HELLO, REQUEST, REPLY, PING, PONG = range(5)
-OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID = range(6)
+HELLO, REQUEST, REPLY, PING, PONG, CANCEL = range(6)
+OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID, CANCELLED = range(7)
 INPUTS = [["x", "float32", [4]], ["n", "int64", []]]
 OUTPUTS = [["y", "float32", [2]]]
 

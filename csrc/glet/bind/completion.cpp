@@ -12,8 +12,8 @@ namespace py = pybind11;
 namespace glet::bind {
 namespace {
 
-constexpr std::array<const char*, 6> kOutcomes{"ok",     "late",        "full",
-                                               "failed", "unavailable", "invalid"};
+constexpr std::array<const char*, 7> kOutcomes{
+    "ok", "late", "full", "failed", "unavailable", "invalid", "cancelled"};
 
 py::array output(const py::object& self, std::size_t index) {
   const auto& done = self.cast<const exec::Completion&>();
@@ -38,7 +38,7 @@ void bind_answer(py::module_& m) {
       .def_property_readonly(
           "outcome",
           [](const Completion& self) { return kOutcomes[static_cast<std::size_t>(self.outcome)]; },
-          "ok, late, full, failed, unavailable or invalid.")
+          "ok, late, full, failed, unavailable, invalid or cancelled.")
       .def_readonly("gpulet", &Completion::gpulet)
       .def_readonly("model", &Completion::model)
       .def_readonly("batch", &Completion::batch, "Size of the batch it ran in; 0 when it did not.")
@@ -72,6 +72,7 @@ void bind_stats(py::module_& m) {
       .def_readonly("late", &ModelStats::late)
       .def_readonly("full", &ModelStats::full)
       .def_readonly("failed", &ModelStats::failed)
+      .def_readonly("cancelled", &ModelStats::cancelled)
       .def_readonly("batches", &ModelStats::batches)
       .def_readonly("items", &ModelStats::items)
       .def_readonly("waiting", &ModelStats::waiting)

@@ -249,6 +249,24 @@ Outcome Worker::admit(Model* model, Submission& submission, Nanos at, std::strin
   return Outcome::kOk;
 }
 
+bool Worker::cancel(const Cancellation& wanted) {
+  Pending pending;  // freed after the lock is open
+  std::vector<Completion> answer;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = queue_.cancel(wanted.model, wanted.deadline, [&](std::uint64_t slot) {
+      return pending_[slot].tag == wanted.tag;
+    });
+    if (!found) return false;
+    pending = take_pending(found->id);
+    ++find(wanted.model)->stats.cancelled;
+    answer.push_back(completion(pending, Outcome::kCancelled, now()));
+    if (waiters_ > 0) changed_.notify_all();
+  }
+  completions_.push(answer);
+  return true;
+}
+
 void Worker::stop(Nanos drain_until) {
   const std::lock_guard one_at_a_time(stopping_);
   if (!thread_.joinable()) return;

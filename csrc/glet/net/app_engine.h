@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -82,6 +83,19 @@ class AppEngine {
     }
     begin(tag, ready, now);
     return true;
+  }
+
+  // Who asked; the run ends without an answer. Nothing when it has ended already.
+  std::optional<AppCaller> cancel(std::uint64_t tag) {
+    Run* run = runs_.find(tag);
+    if (run == nullptr) return std::nullopt;
+    return release(tag, *run);
+  }
+
+  // Runs whose caller `wanted` accepts.
+  template <typename F>
+  std::vector<std::uint64_t> runs_where(F&& wanted) const {
+    return runs_.tags_where([&wanted](const Run& run) { return wanted(run.caller); });
   }
 
   bool running(std::uint64_t run) { return runs_.find(run) != nullptr; }

@@ -71,6 +71,18 @@ void ClientConnection::send(ClientRequest request, Nanos now, std::vector<Answer
   in_flight_.insert_or_assign(id, std::move(request));
 }
 
+void ClientConnection::cancel(std::int64_t id, std::vector<Answer>& ended) {
+  const auto held = std::find_if(held_.begin(), held_.end(),
+                                 [id](const ClientRequest& request) { return request.id == id; });
+  if (held != held_.end()) {
+    held_.erase(held);
+    return end(id, "cancelled", "taken back before it was sent", ended);
+  }
+  if (!in_flight_.contains(id)) return;
+  Message frame(encode_op("cancel", id));
+  socket_.send(frame, false);
+}
+
 void ClientConnection::pump(Nanos now, std::vector<Answer>& ended) {
   read_events(now, ended);
   receive(now, ended);

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -34,7 +35,8 @@ struct RouteSpec {
 struct FrontendModelStats {
   std::string model;
   bool is_app = false;
-  std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0;
+  std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0,
+                cancelled = 0;
   std::uint64_t good = 0;                 // ok, answered by the deadline
   std::uint64_t retried = 0, unsent = 0;  // unsent: the client had gone, or did not read
   std::size_t outstanding = 0;
@@ -127,6 +129,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
     Nanos arrival{0};
     Nanos deadline{0};
     bool retried = false;
+    bool cancelled = false;  // nobody wants it: sent nowhere again
     std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
   };
@@ -141,6 +144,10 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   void on_reply(const DataReply& reply, Nanos now);
   void forward(std::uint64_t tag, Pending& pending, route::GpuletId exclude, Nanos now);
   bool send_request(std::uint64_t tag, Pending& pending, Nanos now);
+  // frontend_cancel.cpp
+  void on_cancel(const std::string& client, const ClientHeader& header);
+  void cancel_asked();
+  void send_cancel(Pending& pending, std::uint64_t tag);
   void retry_or_refuse(std::uint64_t tag, Nanos now);
   void finish(std::uint64_t tag, exec::Outcome outcome, std::string_view message);
   void refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
@@ -179,6 +186,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it
   std::string scratch_;
+  std::set<std::pair<std::int64_t, std::string>> cancels_;  // (id, client) of this burst
+  std::set<std::string> gone_;                              // clients that nothing can be sent to
   bool starting_ = false;
   bool admitting_ = true;
   bool forwarded_ = false;

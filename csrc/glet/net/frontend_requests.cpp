@@ -49,6 +49,7 @@ bool FrontendCore::receive(Nanos now) {
     if (identity.more()) on_client_message(now);
     ++handled;
   }
+  if (!cancels_.empty() || !gone_.empty()) cancel_asked();
   return more || forwarded_ || handled == kBurst;
 }
 
@@ -87,6 +88,7 @@ void FrontendCore::on_client_message(Nanos now) {
                   "more than 64 tensor frames in one message");
   }
   if (header.op == "infer") return on_infer(client_, header, now);
+  if (header.op == "cancel") return on_cancel(client_, header);
   on_control({client_, std::string(header.op), header.id, std::string(head.text())});
 }
 
@@ -115,6 +117,7 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   if (model == nullptr) {
     return refuse(nullptr, client, header.id, "model_not_found", unknown_model(header.model));
   }
+  if (!cancels_.empty()) cancels_.erase({*header.id, client});  // of an earlier one of this id
   FrontendModelStats& counts = model->counters.counts;
   ++counts.received;
   if (const auto reason = model->served->refuse(header, frames_)) {
@@ -142,7 +145,7 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   pending->model = model_ids_.find(header.model)->second;
   pending->arrival = now;
   pending->deadline = deadline;
-  pending->retried = false;
+  pending->retried = pending->cancelled = false;
   pending->part.reset();
   pending->frames.clear();
   std::swap(pending->frames, frames_);
@@ -230,6 +233,9 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
       return finish(reply.tag, reply.outcome,
                     "model '" + name + "' could not answer within " + budget + " ms");
     }
+    if (reply.outcome == exec::Outcome::kCancelled) {
+      return finish(reply.tag, reply.outcome, "taken back by the client");
+    }
     if (reply.outcome == exec::Outcome::kFull) {
       return finish(reply.tag, reply.outcome, "the queue of model '" + name + "' is full");
     }
@@ -258,6 +264,9 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
 void FrontendCore::retry_or_refuse(std::uint64_t tag, Nanos now) {
   Pending& pending = *pending_.find(tag);
   router_.done(pending.model, pending.gpulet);
+  if (pending.cancelled) {
+    return finish(tag, exec::Outcome::kCancelled, "taken back by the client");
+  }
   const bool is_unwanted = pending.part && !apps_.running(pending.part->run);
   if (pending.retried || is_unwanted || now >= pending.deadline) {
     return finish(tag, exec::Outcome::kUnavailable,
@@ -302,6 +311,9 @@ void FrontendCore::count(FrontendModelStats& counts, exec::Outcome outcome) {
     case exec::Outcome::kInvalid:
       ++counts.invalid;
       break;
+    case exec::Outcome::kCancelled:
+      ++counts.cancelled;
+      break;
     default:
       ++counts.failed;
       break;
@@ -313,7 +325,7 @@ bool FrontendCore::send_to_client(const std::string& client, std::string_view he
   Message identity{std::string_view(client)};
   const auto sent = clients_socket_.send(identity, true);
   if (sent != Socket::Sent::kYes) {
-    if (sent == Socket::Sent::kNoPeer) clients_.erase(client);
+    if (sent == Socket::Sent::kNoPeer && clients_.erase(client) > 0) gone_.insert(client);
     return false;
   }
   Message head{header};

@@ -63,7 +63,7 @@ ClientHeader read_client_header(std::span<const std::byte> frame) {
     }
   });
   if (header.op.empty())
-    throw WireError("the header has no `op`; valid: hello, infer, models, stats");
+    throw WireError("the header has no `op`; valid: hello, infer, cancel, models, stats");
   return header;
 }
 
@@ -134,6 +134,17 @@ std::string encode_infer(std::int64_t id, std::string_view model, std::string_vi
     writer.string("deadline_ms");
     writer.number(*deadline_ms);
   }
+  return out;
+}
+
+std::string encode_op(std::string_view op, std::int64_t id) {
+  std::string out;
+  MsgpackWriter writer(out);
+  writer.map(2);
+  writer.string("op");
+  writer.string(op);
+  writer.string("id");
+  writer.integer(id);
   return out;
 }
 
@@ -224,13 +235,16 @@ std::string_view outcome_code(exec::Outcome outcome) {
       return "unavailable";
     case exec::Outcome::kInvalid:
       return "invalid_input";
+    case exec::Outcome::kCancelled:
+      return "cancelled";
   }
   return "failed";
 }
 
 exec::Outcome outcome_from_code(std::string_view code) {
-  for (const auto outcome : {exec::Outcome::kLate, exec::Outcome::kFull,
-                             exec::Outcome::kUnavailable, exec::Outcome::kInvalid}) {
+  for (const auto outcome :
+       {exec::Outcome::kLate, exec::Outcome::kFull, exec::Outcome::kUnavailable,
+        exec::Outcome::kInvalid, exec::Outcome::kCancelled}) {
     if (code == outcome_code(outcome)) return outcome;
   }
   return exec::Outcome::kFailed;
