@@ -81,8 +81,7 @@ TEST_CASE("any order of push, cancel, late and batch ends each request once, in 
       } else if (action < 6 && next > 0) {
         const std::uint64_t id = random() % next;
         const auto known = waiting.find(id);
-        const Waiting wanted =
-            known == waiting.end() ? Waiting{below(2), now} : known->second;
+        const Waiting wanted = known == waiting.end() ? Waiting{below(2), now} : known->second;
         const auto taken = queue.cancel(wanted.model, wanted.deadline, is(id));
         CHECK(taken.has_value() == (known != waiting.end()));
         if (taken) ended(taken->id);
@@ -95,9 +94,8 @@ TEST_CASE("any order of push, cancel, late and batch ends each request once, in 
         if (decision.batch_size == 0) continue;
         std::vector<batch::Request> taken;
         queue.take_batch(decision, taken);
-        CHECK(std::is_sorted(taken.begin(), taken.end(), [](const auto& a, const auto& b) {
-          return a.deadline < b.deadline;
-        }));
+        CHECK(std::is_sorted(taken.begin(), taken.end(),
+                             [](const auto& a, const auto& b) { return a.deadline < b.deadline; }));
         for (const auto& request : taken) ended(request.id);
       }
       CHECK(queue.size() == waiting.size());
@@ -116,11 +114,14 @@ TEST_CASE("what waits is taken back, what runs is not, and payloads go home") {
   bool first = true;
   Engine engine;
   engine.add_gpulet(3, kAnywhere);
-  engine.load(3, 7, std::make_unique<ScriptedRunner>(1, [&](int) {
-    if (!std::exchange(first, false)) return;
-    entered.count_down();
-    let_go.wait();
-  }), plan(1, 2));
+  engine.load(3, 7,
+              std::make_unique<ScriptedRunner>(1,
+                                               [&](int) {
+                                                 if (!std::exchange(first, false)) return;
+                                                 entered.count_down();
+                                                 let_go.wait();
+                                               }),
+              plan(1, 2));
   const Nanos at = now();
   const auto send = [&](std::uint64_t tag) {
     submit_one(engine, {tag, 3, 7, at, at + kFar,

@@ -4,6 +4,7 @@
 #include "glet/bind/bind.h"
 #include "glet/bind/nanos.h"
 #include "glet/bind/numpy_view.h"
+#include "glet/bind/objects.h"
 #include "glet/error.h"
 #include "glet/exec/submission.h"
 
@@ -12,8 +13,8 @@ namespace py = pybind11;
 namespace glet::bind {
 namespace {
 
-constexpr std::array<const char*, 7> kOutcomes{
-    "ok", "late", "full", "failed", "unavailable", "invalid", "cancelled"};
+constexpr std::array<const char*, 7> kOutcomes{"ok",          "late",    "full",     "failed",
+                                               "unavailable", "invalid", "cancelled"};
 
 py::array output(const py::object& self, std::size_t index) {
   const auto& done = self.cast<const exec::Completion&>();
@@ -24,6 +25,10 @@ py::array output(const py::object& self, std::size_t index) {
                         kOutcomes[static_cast<std::size_t>(done.outcome)]);
   }
   const exec::TensorSpec& spec = done.outputs->signature().outputs[index];
+  if (spec.is_bytes()) {
+    return decode_bytes(spec, {spec.shape.begin(), spec.shape.end()},
+                        done.outputs->item(index, done.slot).data(), 0, 1);
+  }
   py::array array = view(spec, {spec.shape.begin(), spec.shape.end()},
                          done.outputs->item(index, done.slot).data(), self);
   // Other requests of the batch see the same memory.

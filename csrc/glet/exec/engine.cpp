@@ -162,8 +162,7 @@ void Engine::submit(std::vector<Submission>& burst) {
 bool Engine::cancel(const Cancellation& wanted) {
   const std::shared_lock lock(impl_->mutex);
   const auto found = impl_->workers.find(wanted.gpulet);
-  return found != impl_->workers.end() && found->second != nullptr &&
-         found->second->cancel(wanted);
+  return found != impl_->workers.end() && found->second != nullptr && found->second->cancel(wanted);
 }
 
 std::size_t Engine::drain(std::vector<Completion>& out, std::size_t max) {

@@ -63,8 +63,8 @@ class Engine {
   void submit(std::vector<Submission>& burst);
 
   // Takes back a submission that waits: its place in the queue is free when this returns, and it
-  // completes as kCancelled. False when it does not wait (any more): its completion, if one is owed,
-  // comes as without this.
+  // completes as kCancelled. False when it does not wait (any more): its completion, if one is
+  // owed, comes as without this.
   bool cancel(const Cancellation& wanted);
 
   // Completions that are ready, at most `max`, appended to `out`; returns how many. The descriptor

@@ -29,10 +29,12 @@ std::string misfit(const Payload* payload, const Signature& signature,
            std::to_string(input_bytes.size());
   }
   for (std::size_t i = 0; i < given; ++i) {
-    const std::size_t bytes = payload->input(i).size();
-    if (bytes == input_bytes[i]) continue;
-    return "input '" + signature.inputs[i].name + "' has " + std::to_string(bytes) +
-           " bytes; expected " + std::to_string(input_bytes[i]);
+    const TensorSpec& spec = signature.inputs[i];
+    const auto bytes = payload->input(i);
+    if (bytes.size() == input_bytes[i] && !spec.is_bytes()) continue;
+    if (std::string wrong = spec.misfit(bytes); !wrong.empty()) {
+      return "input '" + spec.name + "' " + wrong;
+    }
   }
   return {};
 }

@@ -42,6 +42,11 @@ void check_frames(const std::vector<exec::TensorSpec>& outputs, const Frames& fr
                     std::to_string(frames.size()) + " tensor frames");
   }
   for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (outputs[i].is_bytes()) {
+      const std::string wrong = outputs[i].misfit(frames[i].bytes());
+      if (wrong.empty()) continue;
+      throw WireError("output '" + outputs[i].name + "' " + wrong);
+    }
     if (outputs[i].bytes() == frames[i].size()) continue;
     throw WireError("output '" + outputs[i].name + "' has " + std::to_string(frames[i].size()) +
                     " bytes; its dtype and shape make " + std::to_string(outputs[i].bytes()));

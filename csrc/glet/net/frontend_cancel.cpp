@@ -18,8 +18,8 @@ void FrontendCore::cancel_asked() {
   const auto unwanted = [this](const std::string& client, std::int64_t id) {
     return cancels_.contains({id, client}) || gone_.contains(client);
   };
-  const auto runs = apps_.runs_where(
-      [&](const AppCaller& caller) { return unwanted(caller.client, caller.id); });
+  const auto runs =
+      apps_.runs_where([&](const AppCaller& caller) { return unwanted(caller.client, caller.id); });
   const std::set<std::uint64_t> ended(runs.begin(), runs.end());
   const auto tags = pending_.tags_where([&](const Pending& pending) {
     return pending.part ? ended.contains(pending.part->run) : unwanted(pending.client, pending.id);

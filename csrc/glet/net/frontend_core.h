@@ -129,7 +129,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
     Nanos arrival{0};
     Nanos deadline{0};
     bool retried = false;
-    bool cancelled = false;  // nobody wants it: sent nowhere again
+    bool cancelled = false;       // nobody wants it: sent nowhere again
     std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
   };

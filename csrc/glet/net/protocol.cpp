@@ -94,6 +94,7 @@ std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes) {
     exec::TensorSpec& spec = specs.emplace_back();
     spec.name = reader.string();
     spec.dtype = exec::dtype_from_name(reader.string());
+    if (spec.is_bytes()) spec.max_bytes = exec::kAnyLength;
     const std::uint32_t dimensions = reader.array_size();
     if (dimensions > kMaxDimensions) {
       throw WireError("tensor '" + spec.name + "' claims " + std::to_string(dimensions) +

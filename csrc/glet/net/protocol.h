@@ -38,7 +38,8 @@ ClientHeader read_client_header(std::span<const std::byte> frame);
 std::string encode_specs(const std::vector<exec::TensorSpec>& specs);
 
 // Throws WireError unless `bytes` is such a list, with at most 64 tensors of at most 16 dimensions.
-// A dtype that does not exist throws ArgumentError.
+// A dtype that does not exist throws ArgumentError. Elements of `bytes` tensors may have any
+// length.
 std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
 
 std::string encode_hello(std::string_view role);
