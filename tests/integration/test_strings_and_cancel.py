@@ -31,9 +31,10 @@ UPPER = ModelConfig(
 )
 
 
-def upper(text: np.ndarray) -> list[list[bytes | str]]:
+def upper(text: np.ndarray) -> np.ndarray:
     """Half of what it returns is bytes, half str."""
-    return [[first.upper(), second.decode().upper()] for first, second in text]
+    rows = [[first.upper(), second.decode().upper()] for first, second in text]
+    return np.array(rows, dtype=object)
 
 
 class Hold:

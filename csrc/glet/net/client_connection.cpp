@@ -83,7 +83,9 @@ void ClientConnection::cancel(std::int64_t id, std::vector<Answer>& ended) {
     held_.erase(held);
     return end(id, "cancelled", "taken back before it was sent", ended);
   }
-  if (!in_flight_.contains(id)) return;
+  const auto sent = in_flight_.find(id);
+  if (sent == in_flight_.end()) return;
+  sent->second.cancelled = true;
   Message frame(encode_op("cancel", id));
   socket_.send(frame, false);
 }
@@ -226,6 +228,9 @@ void ClientConnection::handle_error(const ServerHeader& header, Nanos now,
     if (found == in_flight_.end()) return;
     ClientRequest request = std::move(found->second);
     in_flight_.erase(found);
+    if (request.cancelled) {
+      return end(request.id, "cancelled", "taken back before it was sent again", ended);
+    }
     if (request.resends_left-- == 0) {
       return end(request.id, "unavailable", address_ + " asks for a hello again and again", ended);
     }

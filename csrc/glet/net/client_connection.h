@@ -38,6 +38,7 @@ struct ClientRequest {
   Nanos give_up{0};      // it ends as `unavailable` then, whatever happens
   Nanos held_since{0};   // set by the connection
   int resends_left = 3;  // after a hello_required
+  bool cancelled = false;
 };
 
 // How a request ended. Exactly one per request given to a connection.

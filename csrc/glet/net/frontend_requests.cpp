@@ -77,6 +77,8 @@ void FrontendCore::on_client_message(Nanos now) {
     return refuse(nullptr, client_, std::nullopt, "invalid_input", e.what());
   }
   if (header.op == "hello") return on_hello(client_, header, now);
+  // Without a hello too: a client may have been forgotten while it waits for a long request.
+  if (header.op == "cancel") return on_cancel(client_, header);
   const auto known = clients_.find(client_);
   if (known == clients_.end()) {
     return refuse(nullptr, client_, header.id, "hello_required",
@@ -88,7 +90,6 @@ void FrontendCore::on_client_message(Nanos now) {
                   "more than 64 tensor frames in one message");
   }
   if (header.op == "infer") return on_infer(client_, header, now);
-  if (header.op == "cancel") return on_cancel(client_, header);
   on_control({client_, std::string(header.op), header.id, std::string(head.text())});
 }
 
