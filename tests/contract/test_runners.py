@@ -226,7 +226,10 @@ def test_python_takes_and_gives_strings_of_any_length(engine: Any) -> None:
     ("function", "words"),
     [
         (lambda x: x[:, :1], r"output 'y' has shape \(1, 1\); expected \(1, 2\)"),
-        (lambda x: np.ones(x.shape, int), "output 'y': element 0 is a int; valid are bytes and str"),
+        (
+            lambda x: np.ones(x.shape, int),
+            "output 'y': element 0 is a int; valid are bytes and str",
+        ),
         (lambda x: x * 3, "output 'y': element 0 has 18 bytes; at most 16 are valid"),
     ],
 )
