@@ -153,8 +153,8 @@ TEST_CASE("an op names its request, and outcomes have codes") {
   const ClientHeader header = read_client_header(as_bytes(frame));
   CHECK(header.op == "cancel");
   CHECK(header.id == 7);
-  for (const auto outcome :
-       {glet::exec::Outcome::kLate, glet::exec::Outcome::kCancelled, glet::exec::Outcome::kFailed}) {
+  for (const auto outcome : {glet::exec::Outcome::kLate, glet::exec::Outcome::kCancelled,
+                             glet::exec::Outcome::kFailed}) {
     CHECK(outcome_from_code(outcome_code(outcome)) == outcome);
   }
 }
