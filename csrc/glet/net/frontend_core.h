@@ -144,10 +144,6 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   void on_reply(const DataReply& reply, Nanos now);
   void forward(std::uint64_t tag, Pending& pending, route::GpuletId exclude, Nanos now);
   bool send_request(std::uint64_t tag, Pending& pending, Nanos now);
-  // frontend_cancel.cpp
-  void on_cancel(const std::string& client, const ClientHeader& header);
-  void cancel_asked();
-  void send_cancel(Pending& pending, std::uint64_t tag);
   void retry_or_refuse(std::uint64_t tag, Nanos now);
   void finish(std::uint64_t tag, exec::Outcome outcome, std::string_view message);
   void refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
@@ -158,6 +154,10 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host {
   void forget_idle_clients(Nanos now);
   bool send_to_client(const std::string& client, std::string_view header,
                       std::vector<Message>* frames);
+  // frontend_cancel.cpp
+  void on_cancel(const std::string& client, const ClientHeader& header);
+  void cancel_asked();
+  void send_cancel(Pending& pending, std::uint64_t tag);
   // frontend_apps.cpp
   void start_app(Model& app, std::int64_t id, Nanos deadline, Nanos now);
   void on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now);
