@@ -45,11 +45,19 @@ class ClientLoop:
     def submit(
         self,
         model: str,
-        inputs: Sequence[tuple[str, NDArray[Any]]],
+        inputs: Sequence[tuple[str, NDArray[Any]] | tuple[str, NDArray[Any], str | None]],
         deadline_ms: float | None = None,
-    ) -> int: ...
+    ) -> int:
+        """An input is (name, array) or (name, array, dtype).
+
+        "bfloat16" as dtype says that an array of uint16 is that.
+        """
+
     def submit_op(self, op: str) -> int: ...
     def wait(self, request: int) -> Answer: ...
+    def cancel(self, request: int) -> None:
+        """Ends it as `cancelled` if it still waits; harmless when it has ended."""
+
     def forget(self, request: int) -> None: ...
     def drain(self) -> list[Answer]: ...
     @property
@@ -72,7 +80,9 @@ class LoadLoop:
     def add_model(
         self,
         name: str,
-        samples: Sequence[Sequence[tuple[str, NDArray[Any]]]],
+        samples: Sequence[
+            Sequence[tuple[str, NDArray[Any]] | tuple[str, NDArray[Any], str | None]]
+        ],
         *,
         arrivals_ns: NDArray[np.int64] | None = None,
         sample_order: NDArray[np.int32] | None = None,
@@ -203,6 +213,9 @@ class DeadlineQueue:
         """The ids that were given up, earliest deadline first."""
 
     def take_batch(self, count: int) -> list[int]: ...
+    def cancel(self, request_id: int, deadline_ns: int) -> bool:
+        """Removes a request that waits; False when it does not."""
+
     def take_all(self) -> list[int]: ...
     def observe(self, batch: int, took_ns: int) -> None: ...
     def latency_ns(self, batch: int) -> int: ...
@@ -309,8 +322,11 @@ def load_torch(path: str) -> str:
 class TensorSpec:
     """One input or output of one request: the batch dimension is not part of the shape."""
 
-    def __init__(self, name: str, dtype: str, shape: Sequence[int]) -> None:
-        """Raises ArgumentError for an unknown dtype or a negative dimension."""
+    def __init__(self, name: str, dtype: str, shape: Sequence[int], max_bytes: int = 1024) -> None:
+        """`max_bytes` of an element counts for dtype "bytes" only.
+
+        Raises ArgumentError for an unknown dtype or a negative dimension.
+        """
 
     @property
     def name(self) -> str: ...
@@ -319,7 +335,16 @@ class TensorSpec:
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
-    def bytes(self) -> int: ...
+    def max_bytes(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """Of one request; of dtype "bytes" the most that it can have."""
+
+def encode_bytes(array: Any) -> bytes:
+    """The frame of a tensor of bytes: the length (u32) and the bytes of each element, in C order.
+
+    Takes what numpy.asarray takes, of bytes and str. Raises ArgumentError for other elements.
+    """
 
 class Signature:
     def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None: ...
@@ -411,7 +436,9 @@ class Completion:
     @property
     def tag(self) -> int: ...
     @property
-    def outcome(self) -> Literal["ok", "late", "full", "failed", "unavailable", "invalid"]: ...
+    def outcome(
+        self,
+    ) -> Literal["ok", "late", "full", "failed", "unavailable", "invalid", "cancelled"]: ...
     @property
     def gpulet(self) -> int: ...
     @property
@@ -455,6 +482,8 @@ class ModelStats:
     def full(self) -> int: ...
     @property
     def failed(self) -> int: ...
+    @property
+    def cancelled(self) -> int: ...
     @property
     def batches(self) -> int: ...
     @property
@@ -600,7 +629,8 @@ class Engine:
 
         It runs on the gpulet's thread under the GIL. Inputs are arrays (n, *shape) that are valid
         during the call only; outputs are converted to the signature's dtype, have to have shape
-        (n, *shape), and must not be changed by the function later. bfloat16 is uint16 both ways.
+        (n, *shape), and must not be changed by the function later. bfloat16 is uint16 both ways;
+        tensors of bytes come as arrays of objects, each a `bytes`, and go as bytes or str.
         """
 
     def load_profiled(
@@ -662,6 +692,12 @@ class Engine:
 
         Buffers are C-contiguous, one per input; they are held, not copied, until the completion is
         drained. Raises ArgumentError, with nothing sent, when one is no such buffer.
+        """
+
+    def cancel(self, tag: int, gpulet: int, model: int, deadline_ns: int) -> bool:
+        """Takes back a request that waits, named by what it was submitted with.
+
+        It completes as cancelled. False when it does not wait: it completes as without this.
         """
 
     def drain(self, max: int = ...) -> list[Completion]:  # noqa: A002

@@ -30,7 +30,9 @@ from glet.wire.zmq_path import libzmq_path
 
 Array = NDArray[Any]
 Inputs = Any
-"""One array or (nested) list of numbers, or a dict of them by input name."""
+"""One array or (nested) list of numbers or strings, or a dict of them by input name."""
+Named = tuple[str, Array, str | None]
+"""An input: its name, its value, and its wire dtype where the model's is known."""
 Outputs = Array | dict[str, Array]
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -57,7 +59,9 @@ class Client:
 
     Arrays are sent as they are: a float64 array for a float32 input is an InvalidInputError.
     Lists and numbers take the dtype of the model's input. numpy has no bfloat16: such tensors are
-    uint16 arrays holding the same bits, both ways. Does not survive a fork: make one per process.
+    uint16 arrays holding the same bits, both ways. Tensors of strings are arrays of bytes or str
+    (as UTF-8) on the way in, and arrays of objects, each a `bytes`, on the way out. Ctrl-C takes
+    the request back. Does not survive a fork: make one per process.
     """
 
     def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -120,7 +124,10 @@ class Client:
 
 
 class AsyncClient:
-    """The same for asyncio: one event loop, any number of requests in flight. See Client."""
+    """The same for asyncio: one event loop, any number of requests in flight. See Client.
+
+    A task that is cancelled while it waits takes its request back: its place in the queue is free.
+    """
 
     def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Raises ConfigError when the address is malformed."""
@@ -198,6 +205,9 @@ class AsyncClient:
         self._waiting[request] = future
         try:
             return await future
+        except asyncio.CancelledError:
+            self._loop.cancel(request)
+            raise
         finally:
             self._waiting.pop(request, None)
 
@@ -220,7 +230,11 @@ class Signatures:
             return False
         if not isinstance(inputs, Mapping):
             return True
-        return not all(hasattr(value, "__array__") for value in inputs.values())
+        # An array of uint16 may be meant as one of bfloat16.
+        return not all(
+            hasattr(value, "__array__") and getattr(value, "dtype", None) != np.uint16
+            for value in inputs.values()
+        )
 
     def learn(self, models: Mapping[str, Any]) -> None:
         """Takes the body of a models answer."""
@@ -236,13 +250,14 @@ class Signatures:
         """What is known of the model may be why it failed."""
         self._inputs.pop(model, None)
 
-    def arrays(self, model: str, inputs: Inputs) -> list[tuple[str, Array]]:
-        """Named arrays, ready to send. Raises InvalidInputError for what cannot become one."""
+    def arrays(self, model: str, inputs: Inputs) -> list[Named]:
+        """What submit() takes. Raises InvalidInputError for what cannot become one."""
         specs = self._inputs.get(model, [])
         if isinstance(inputs, Mapping):
             dtypes = dict(specs)
             return [
-                (name, as_array(name, value, dtypes.get(name))) for name, value in inputs.items()
+                (name, as_array(name, value, dtypes.get(name)), dtypes.get(name))
+                for name, value in inputs.items()
             ]
         if model not in self._inputs:
             raise ModelNotFoundError(f"no model {model!r}; {nearest(model, self._inputs)}")
@@ -255,7 +270,7 @@ class Signatures:
                 f"model {model!r} has {len(specs)} inputs; give a dict with {names}"
             )
         ((name, dtype),) = specs
-        return [(name, as_array(name, inputs, dtype))]
+        return [(name, as_array(name, inputs, dtype), dtype)]
 
 
 def as_array(name: str, value: Any, dtype: str | None) -> Array:
@@ -266,7 +281,7 @@ def as_array(name: str, value: Any, dtype: str | None) -> Array:
     try:
         if dtype == "bfloat16":
             return bfloat16_bits(np.asarray(value, dtype=np.float32))
-        return np.asarray(value, dtype=dtype)
+        return np.asarray(value, dtype=object if dtype == "bytes" else dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInputError(f"input {name!r} cannot become a {dtype} array: {error}") from None
 
@@ -282,7 +297,7 @@ def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 def submit(
     loop: core.ClientLoop,
     model: str,
-    arrays: Sequence[tuple[str, Array]],
+    arrays: Sequence[Named],
     deadline_ms: float | None,
 ) -> int:
     """The id of the request. Raises InvalidInputError, or UnavailableError after close()."""

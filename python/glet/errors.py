@@ -95,6 +95,12 @@ class ProtocolVersionError(RequestError, WireError):
     code = "version"
 
 
+class RequestCancelledError(RequestError):
+    """Raised when the request was taken back before it ran."""
+
+    code = "cancelled"
+
+
 REQUEST_ERRORS: dict[str, type[RequestError]] = {
     cls.code: cls
     for cls in (
@@ -105,6 +111,7 @@ REQUEST_ERRORS: dict[str, type[RequestError]] = {
         UnavailableError,
         ModelFailedError,
         ProtocolVersionError,
+        RequestCancelledError,
     )
 }
 """Wire code of an error -> the class that the client raises."""

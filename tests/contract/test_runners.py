@@ -1,5 +1,7 @@
 """What every runner promises, whatever computes behind it."""
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -163,3 +165,126 @@ def test_unloaded_is_unavailable_until_loaded_again(engine: Any, case: Case) -> 
     case.load(engine, 1, 5, 2)
     send(engine, case, range(2))
     check(case, collect(engine, 2))
+
+
+UNSIGNED = ("uint16", "uint32", "uint64")
+
+
+@pytest.mark.parametrize("runner", ["null", "profiled", "python"])
+@pytest.mark.parametrize("dtype", UNSIGNED)
+def test_unsigned_integers_keep_every_bit(engine: Any, runner: str, dtype: str) -> None:
+    x = core.TensorSpec("x", dtype, [4])
+    load_echo(engine, runner, core.Signature([x], [core.TensorSpec("y", dtype, [4])]))
+    most = np.iinfo(dtype).max
+    rows = np.array([[i, most - i, most // 2 + i, 1] for i in range(20)], dtype)
+    send(engine, Case(load_echo, rows, [rows]), range(20))
+    check(Case(load_echo, rows, [rows]), collect(engine, 20))
+
+
+def load_echo(engine: Any, runner: str, signature: Any) -> None:
+    if runner == "python":
+        engine.load_python(1, 5, lambda x: x, signature, MAX_BATCH, plan(4))
+    elif runner == "null":
+        engine.load_null(1, 5, signature, MAX_BATCH, plan(4))
+    else:
+        engine.load_profiled(1, 5, signature, MAX_BATCH, plan(4), core.Emulation())
+
+
+def strings(max_bytes: int = 16, out_max_bytes: int = 16) -> Any:
+    x = core.TensorSpec("x", "bytes", [2], max_bytes)
+    return core.Signature([x], [core.TensorSpec("y", "bytes", [2], out_max_bytes)])
+
+
+def ask(engine: Any, rows: list[list[bytes]]) -> list[Any]:
+    due_ns = core.now_ns() + FAR_NS
+    engine.submit([(i, 1, 5, due_ns, [core.encode_bytes(row)]) for i, row in enumerate(rows)])
+    return sorted(collect(engine, len(rows)), key=lambda each: int(each.tag))
+
+
+TEXTS = [[b"a" * (i % 17), bytes([i, 0, 255 - i])] for i in range(40)]
+
+
+def upper(x: np.ndarray) -> np.ndarray:
+    assert x.dtype == object
+    assert x.shape[1:] == (2,)
+    return np.array([[each.upper() for each in row] for row in x], dtype=object)
+
+
+def test_python_takes_and_gives_strings_of_any_length(engine: Any) -> None:
+    engine.load_python(1, 5, upper, strings(), MAX_BATCH, plan(MAX_BATCH))
+    kept = ask(engine, TEXTS)
+    again = ask(engine, TEXTS[::-1])
+    assert [each.output(0).tolist() for each in kept] == [[a.upper(), b.upper()] for a, b in TEXTS]
+    assert [each.output(0).tolist() for each in again][::-1] == [
+        each.output(0).tolist() for each in kept
+    ]
+    assert max(each.batch for each in kept) > 1
+    assert len(engine.measure(1, 5, MAX_BATCH, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: x[:, :1], r"output 'y' has shape \(1, 1\); expected \(1, 2\)"),
+        (
+            lambda x: np.ones(x.shape, int),
+            "output 'y': element 0 is a int; valid are bytes and str",
+        ),
+        (lambda x: x * 3, "output 'y': element 0 has 18 bytes; at most 16 are valid"),
+    ],
+)
+def test_strings_that_do_not_fit_fail_their_batch(engine: Any, function: Any, words: str) -> None:
+    engine.load_python(1, 5, function, strings(), 1, plan(1))
+    (done,) = ask(engine, [[b"abcdef", b""]])
+    assert done.outcome == "failed"
+    assert re.search(words, done.error)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (core.encode_bytes([b"", b"x" * 17]), "has an element 1 of 2 of 17 bytes; at most 16"),
+        (core.encode_bytes([b""]), "ends before the length of element 1 of 2"),
+        (core.encode_bytes([b"", b"", b""]), "has 4 bytes after the last of 2 elements"),
+    ],
+)
+def test_strings_are_checked_before_they_are_copied(engine: Any, frame: bytes, words: str) -> None:
+    engine.load_python(1, 5, upper, strings(), MAX_BATCH, plan(1))
+    engine.submit([(1, 1, 5, core.now_ns() + FAR_NS, [frame])])
+    (done,) = collect(engine, 1)
+    assert done.outcome == "invalid"
+    assert done.error.startswith(f"input 'x' {words}")
+
+
+@pytest.mark.parametrize("runner", ["null", "profiled"])
+def test_what_computes_nothing_gives_empty_strings(engine: Any, runner: str) -> None:
+    load_echo(engine, runner, strings())
+    assert [each.output(0).tolist() for each in ask(engine, TEXTS[:5])] == [[b"", b""]] * 5
+
+
+def test_compiled_models_take_no_strings(libtorch: str) -> None:
+    core.load_torch(libtorch)
+    with pytest.raises(ArgumentError, match="tensor 'x' is bytes, which only models in Python"):
+        core.AotiModel("none.so", strings(), 1)
+
+
+def test_what_waits_is_taken_back_and_what_runs_is_not(engine: Any) -> None:
+    entered, let_go = threading.Event(), threading.Event()
+
+    def infer(x: np.ndarray) -> np.ndarray:
+        entered.set()
+        let_go.wait(60)
+        return x
+
+    engine.load_python(1, 5, infer, signature(("y", [16])), 1, plan(1))
+    due_ns = core.now_ns() + FAR_NS
+    x = np.zeros(16, np.float32)
+    engine.submit([(1, 1, 5, due_ns, [x])])
+    assert entered.wait(60)
+    engine.submit([(tag, 1, 5, due_ns, [x]) for tag in (2, 3)])
+    assert [engine.cancel(tag, 1, 5, due_ns) for tag in (1, 2, 2, 4)] == [False, True, False, False]
+    let_go.set()
+    outcomes = {each.tag: each.outcome for each in collect(engine, 3)}
+    assert outcomes == {1: "ok", 2: "cancelled", 3: "ok"}
+    (stats,) = engine.stats()
+    assert (stats.ok, stats.cancelled) == (2, 1)

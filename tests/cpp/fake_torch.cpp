@@ -80,6 +80,9 @@ DTYPE(int32, 3)
 DTYPE(int16, 2)
 DTYPE(int8, 1)
 DTYPE(uint8, 0)
+DTYPE(uint16, 27)
+DTYPE(uint32, 28)
+DTYPE(uint64, 29)
 DTYPE(bool, 11)
 
 EXPORT std::int32_t aoti_torch_create_tensor_from_blob(void* data, std::int64_t dims,

@@ -114,6 +114,51 @@ TEST_CASE("tensor lists that claim too much are refused") {
   CHECK_THROWS_AS(decode_specs(as_bytes(bad_dtype)), ArgumentError);
 }
 
+TEST_CASE("strings are checked by their lengths, whatever the bytes") {
+  TensorSpec spec{"s", DType::kBytes, {3}};
+  spec.max_bytes = 5;
+  CHECK(spec.bytes() == 27);
+  std::mt19937_64 random(7);
+  int good = 0;
+  for (int round = 0; round < 50'000; ++round) {
+    std::string frame;
+    for (int i = 0; i < 3; ++i) {
+      const auto length = static_cast<std::uint32_t>(random() % 6);
+      frame.append(reinterpret_cast<const char*>(&length), sizeof length);
+      frame.append(length, 'x');
+    }
+    CHECK(spec.misfit(as_bytes(frame)).empty());
+    frame[random() % frame.size()] = static_cast<char>(random());
+    frame.resize(random() % (frame.size() + 4));
+    if (!spec.misfit(as_bytes(frame)).empty()) continue;
+    ++good;
+    CHECK(frame.size() <= spec.bytes());
+    std::size_t at = 0;
+    for (int i = 0; i < 3; ++i) {
+      std::uint32_t length = 0;
+      REQUIRE(at + sizeof length <= frame.size());
+      std::memcpy(&length, frame.data() + at, sizeof length);
+      CHECK(length <= 5);
+      at += sizeof length + length;
+    }
+    CHECK(at == frame.size());
+  }
+  CHECK(good > 100);
+  CHECK(spec.misfit(as_bytes(std::string("\xff\xff\xff\xff", 4))) ==
+        "has an element 0 of 3 of 4294967295 bytes; at most 5 are valid");
+}
+
+TEST_CASE("an op names its request, and outcomes have codes") {
+  const std::string frame = encode_op("cancel", 7);
+  const ClientHeader header = read_client_header(as_bytes(frame));
+  CHECK(header.op == "cancel");
+  CHECK(header.id == 7);
+  for (const auto outcome : {glet::exec::Outcome::kLate, glet::exec::Outcome::kCancelled,
+                             glet::exec::Outcome::kFailed}) {
+    CHECK(outcome_from_code(outcome_code(outcome)) == outcome);
+  }
+}
+
 TEST_CASE("headers damaged at random never do anything but throw WireError") {
   std::mt19937_64 random(7);
   const std::string good = encode_infer(42, "lenet", encode_specs(kSpecs), 12.5);

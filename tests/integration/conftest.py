@@ -46,7 +46,9 @@ class FakeFrontend:
         on_infer: Callable[["FakeFrontend", bytes, dict[str, Any], list[bytes]], None]
         | None = None,
         hello: dict[str, Any] | None = None,
+        models: dict[str, Any] | None = None,
     ) -> None:
+        self.models = models or MODELS
         self.on_infer = on_infer or FakeFrontend.compute
         self.hello = hello or {"op": "hello", "version": 1, "role": "frontend"}
         self.greeted: set[bytes] = set()
@@ -118,10 +120,10 @@ class FakeFrontend:
         elif client not in self.greeted:
             self.error(client, header["id"], "hello_required", "say hello")
         elif header["op"] == "models":
-            self.send(client, {"op": "models", "id": header["id"], "body": MODELS})
+            self.send(client, {"op": "models", "id": header["id"], "body": self.models})
         elif header["op"] == "stats":
             self.send(client, {"op": "stats", "id": header["id"], "body": STATS})
-        else:
+        elif header["op"] != "cancel":  # too late for a frontend that answers at once
             self.on_infer(self, client, header, tensors)
 
 

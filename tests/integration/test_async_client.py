@@ -31,9 +31,13 @@ def hold_then_reverse(count: int) -> Callable[..., None]:
 
 
 def heard_infer(frontend: Any) -> dict[str, Any]:
+    return heard(frontend, "infer")
+
+
+def heard(frontend: Any, op: str) -> dict[str, Any]:
     while True:
         header = frontend.heard.get(timeout=60)
-        if header["op"] == "infer":
+        if header["op"] == op:
             return header
 
 
@@ -74,6 +78,9 @@ def test_a_cancelled_request_leaves_the_others_alone(fake_frontend: Fake) -> Non
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            ((_, asked, _),) = frontend.held
+            cancel = await asyncio.to_thread(heard, frontend, "cancel")
+            assert cancel == {"op": "cancel", "id": asked["id"]}
             return await client.infer("double", {"x": X + 1})
 
     assert np.array_equal(asyncio.run(ask()), (X + 1) * 2)

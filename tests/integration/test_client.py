@@ -106,18 +106,88 @@ def test_signatures_are_asked_for_once_and_again_after_an_error(fake_frontend: F
     assert ops == ["hello", "models", *["infer"] * 4, "models", "infer"]
 
 
-def test_bfloat16_travels_as_uint16(fake_frontend: Fake) -> None:
-    def echo(frontend: Any, client: bytes, header: dict[str, Any], tensors: list[bytes]) -> None:
-        answer = {"op": "result", "id": header["id"], "outputs": header["inputs"], "batch": 1}
-        frontend.send(client, answer, *tensors)
+def echo(frontend: Any, client: bytes, header: dict[str, Any], tensors: list[bytes]) -> None:
+    answer = {"op": "result", "id": header["id"], "outputs": header["inputs"], "batch": 1}
+    frontend.send(client, answer, *tensors)
 
-    frontend = fake_frontend(on_infer=echo)
-    bits = np.array([0x3F80, 0x4000], np.uint16)
+
+def taking(dtype: str, *shape: int) -> dict[str, Any]:
+    spec = [["x", dtype, list(shape)]]
+    return {"any": {"inputs": spec, "outputs": spec, "slo_ms": 100.0}}
+
+
+@pytest.mark.parametrize("inputs", [{"x": np.array([0x3F80, 0x4000], np.uint16)}, [1.0, 2.0]])
+def test_bfloat16_travels_as_uint16(fake_frontend: Fake, inputs: Any) -> None:
+    frontend = fake_frontend(on_infer=echo, models=taking("bfloat16", 2))
     with glet.Client(frontend.address) as client:
-        out = client.infer("any", {"x": bits})
+        out = client.infer("any", inputs)
     assert heard_infer(frontend)["inputs"] == [["x", "bfloat16", [2]]]
     assert out.dtype == np.uint16
-    assert np.array_equal(out, bits)
+    assert out.tolist() == [0x3F80, 0x4000]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_unsigned_integers_travel_as_they_are(fake_frontend: Fake, dtype: str) -> None:
+    frontend = fake_frontend(on_infer=echo, models=taking(dtype, 2))
+    most = np.iinfo(dtype).max
+    with glet.Client(frontend.address) as client:
+        for inputs in ([7, most], {"x": np.array([7, most], dtype)}):
+            out = client.infer("any", inputs)
+            assert heard_infer(frontend)["inputs"] == [["x", dtype, [2]]]
+            assert out.dtype == np.dtype(dtype)
+            assert out.tolist() == [7, most]
+        with pytest.raises(InvalidInputError, match="'x' cannot become"):
+            client.infer("any", [7, most + 1])
+
+
+STRINGS = [
+    ["", "Zürich"],
+    np.array(["", "Zürich"]),
+    np.array([b"", "Zürich".encode()]),
+    np.array([b"", "Zürich"], dtype=object),
+    np.array([["x", "Zürich"], ["x", ""]])[::-1, 1],
+]
+
+
+@pytest.mark.parametrize("inputs", STRINGS)
+def test_strings_travel_with_their_lengths(fake_frontend: Fake, inputs: Any) -> None:
+    heard: list[bytes] = []
+
+    def note(frontend: Any, client: bytes, header: dict[str, Any], tensors: list[bytes]) -> None:
+        heard.extend(tensors)
+        echo(frontend, client, header, tensors)
+
+    frontend = fake_frontend(on_infer=note, models=taking("bytes", 2))
+    with glet.Client(frontend.address) as client:
+        out = client.infer("any", inputs)
+    assert heard == [b"\0\0\0\0\7\0\0\0Z\xc3\xbcrich"]
+    assert heard_infer(frontend)["inputs"] == [["x", "bytes", [2]]]
+    assert out.dtype == object
+    assert out.tolist() == [b"", "Zürich".encode()]
+
+
+def test_what_is_no_string_is_named(fake_frontend: Fake) -> None:
+    frontend = fake_frontend(on_infer=echo, models=taking("bytes", 2))
+    with glet.Client(frontend.address) as client:
+        with pytest.raises(InvalidInputError, match="input 'x': element 1 is a int; valid are"):
+            client.infer("any", ["a", 1])
+        with pytest.raises(InvalidInputError, match="element 0 is a str that UTF-8 cannot hold"):
+            client.infer("any", ["\ud800", "a"])
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", b"\1\0\0\0", b"\0\0\0\0", b"\0" * 9, b"\xff" * 8, b"\1\0\0\0a\2\0\0\0b"]
+)
+def test_strings_of_a_peer_that_lies_about_lengths(fake_frontend: Fake, frame: bytes) -> None:
+    def lie(frontend: Any, client: bytes, header: dict[str, Any], _: list[bytes]) -> None:
+        echo(frontend, client, header, [frame])
+
+    frontend = fake_frontend(on_infer=lie, models=taking("bytes", 2))
+    with (
+        glet.Client(frontend.address) as client,
+        pytest.raises(WireError, match=r"output 'x' (ends|has)"),
+    ):
+        client.infer("any", ["a", "b"])
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (3, 5), (512, 600)])

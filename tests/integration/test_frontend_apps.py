@@ -17,7 +17,8 @@ from glet.wire.zmq_path import libzmq_path
 
 TIMEOUT_MS = 5000
 HELLO, REQUEST, REPLY, PING, PONG = range(5)
-OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID = range(6)
+OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID, CANCELLED = range(7)
+CANCEL = 5
 IMAGE = np.arange(4, dtype=np.float32)
 CROPS = np.arange(3 * 2048, dtype=np.float32).reshape(3, 2048)
 INPUTS = [["image", "float32", [4]]]
@@ -243,6 +244,39 @@ def test_an_executor_that_dies_in_the_middle_gives_one_answer(rig: SimpleNamespa
     rig.client.say(op="hello", version=1, role="client")
     assert rig.client.hear()[0]["op"] == "hello"
     assert nothing_outstanding(rig)
+
+
+def test_an_app_that_is_taken_back_takes_its_requests_back(rig: SimpleNamespace) -> None:
+    rig.client.infer(1)
+    requests = crops(rig)
+    rig.executors[1].answer(requests[0])
+    rig.client.infer(2)
+    other = rig.executors[0].request()
+    rig.client.say(op="cancel", id=1)
+    error = rig.client.error()
+    assert (error["id"], error["error"]) == (1, "cancelled")
+    tags = set()
+    while len(tags) < 5:
+        frontend, head = rig.executors[1].socket.recv_multipart()
+        if head[0] == PING:
+            rig.executors[1].socket.send_multipart([frontend, bytes([PONG]) + head[1:]])
+            continue
+        assert head[0] == CANCEL
+        tags.add(struct.unpack("<B7xQ", head)[1])
+    assert tags == {request.tag for request in requests[1:]}
+    rig.executors[1].answer(requests[1])  # ran already: nobody waits for it
+    for request in requests[2:]:
+        rig.executors[1].reply(request, CANCELLED)
+    rig.executors[0].answer(other)
+    for _ in range(6):
+        rig.executors[1].answer(rig.executors[1].request())
+    header, _ = rig.client.hear()
+    assert (header["op"], header["id"]) == ("result", 2)
+    stats = rig.loop.stats()
+    assert (stats["app"]["ok"], stats["app"]["cancelled"]) == (1, 1)
+    assert stats["kind"]["cancelled"] + stats["mark"]["cancelled"] == 4
+    assert nothing_outstanding(rig)
+    assert rig.loop.outstanding() == 0
 
 
 def test_stopping_finishes_apps_that_have_begun(rig: SimpleNamespace) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 from fake_executor import (
+    CANCELLED,
     FAILED,
     FULL,
     INVALID,
@@ -245,6 +246,52 @@ def test_every_outcome_reaches_the_client_by_name(
     assert rig.loop.outstanding() == 0
 
 
+def test_a_request_that_is_taken_back_is_answered_once(rig: SimpleNamespace) -> None:
+    rig.client.infer(1, deadline_ms=60_000)
+    rig.client.infer(2, deadline_ms=60_000)
+    first, second = (rig.executors[0].request() for _ in range(2))
+    for request_id in (2, 2, 1, 3):  # twice, and one that is not there
+        rig.client.say(op="cancel", id=request_id)
+    assert {rig.executors[0].cancelled() for _ in range(2)} == {first.tag, second.tag}
+    rig.executors[0].reply(second, CANCELLED)
+    rig.executors[0].reply(first, OK, Y)  # was running already
+    error = rig.client.error()
+    assert (error["id"], error["error"]) == (2, "cancelled")
+    assert rig.client.hear()[0]["op"] == "result"
+    counts = rig.loop.stats()["m"]
+    assert (counts["received"], counts["ok"], counts["cancelled"]) == (2, 1, 1)
+    rig.client.say(op="cancel", id=1)  # too late: nothing comes of it
+    rig.client.infer(1)
+    rig.executors[0].reply(rig.executors[0].request(), OK, Y)
+    assert rig.client.hear()[0]["op"] == "result"
+    assert rig.loop.outstanding() == 0
+
+
+def test_nobody_takes_back_what_another_client_asked(rig: SimpleNamespace) -> None:
+    rig.stranger.say(op="hello", version=1, role="client")
+    assert rig.stranger.hear()[0]["op"] == "hello"
+    rig.client.infer(1, deadline_ms=60_000)
+    request = rig.executors[0].request()
+    rig.stranger.say(op="cancel", id=1)
+    rig.stranger.say(op="cancel")
+    assert rig.stranger.error()["message"].startswith("cancel needs the `id`")
+    rig.executors[0].reply(request, OK, Y)
+    assert rig.client.hear()[0]["op"] == "result"
+    assert rig.loop.stats()["m"]["cancelled"] == 0
+
+
+def test_what_was_taken_back_is_not_tried_elsewhere(rig: SimpleNamespace) -> None:
+    rig.client.infer(1, deadline_ms=60_000)
+    rig.executors[0].request()
+    rig.client.say(op="cancel", id=1)
+    rig.executors[0].cancelled()
+    rig.loop.set_routes("m", [(0, 10, 3, 1.0), (1, 20, 4, 1.0)])
+    rig.loop.remove_executor(0)
+    assert rig.client.error()["error"] == "cancelled"
+    counts = rig.loop.stats()["m"]
+    assert (counts["cancelled"], counts["retried"], counts["unavailable"]) == (1, 0, 0)
+
+
 def test_an_answer_that_comes_twice_is_given_once(rig: SimpleNamespace) -> None:
     rig.client.infer(1)
     request = rig.executors[0].request()
@@ -362,3 +409,38 @@ def test_before_the_backends_spoke_an_unknown_model_is_unavailable(rig: SimpleNa
     rig.loop.outstanding()
     rig.client.infer(2, model="later")
     assert rig.client.error()["error"] == "model_not_found"
+
+
+def length(size: int) -> bytes:
+    return struct.pack("<I", size)
+
+
+GOOD = length(3) + b"abc" + length(0)
+BAD_STRINGS: list[tuple[bytes, str]] = [
+    (b"", "ends before the length of element 0 of 2"),
+    (length(3) + b"abc", "ends before the length of element 1 of 2"),
+    (length(3) + b"abc" + b"\0\0", "ends before the length of element 1 of 2"),
+    (length(3) + b"abc" + length(2) + b"x", "ends within element 1 of 2"),
+    (GOOD + b"x", "has 1 bytes after the last of 2 elements"),
+    (length(9) + b"123456789" + length(0), "has an element 0 of 2 of 9 bytes; at most 8 are valid"),
+    (length(2**32 - 1) + b"abc", "has an element 0 of 2 of 4294967295 bytes; at most 8 are valid"),
+]
+
+
+@pytest.mark.parametrize(("frame", "words"), BAD_STRINGS)
+def test_strings_are_checked_before_they_go_on(
+    rig: SimpleNamespace, frame: bytes, words: str
+) -> None:
+    inputs = [["s", "bytes", [2]]]
+    spec = core.TensorSpec("s", "bytes", [2], 8)
+    rig.loop.set_model("t", core.Signature([spec], [spec]), 60_000.0)
+    rig.loop.set_routes("t", [(0, 10, 3, 1.0)])
+    rig.client.say(frame, op="infer", id=1, model="t", inputs=inputs)
+    error = rig.client.error()
+    assert error["error"] == "invalid_input"
+    assert f"input 's': its frame {words}" in error["message"]
+    rig.client.say(GOOD, op="infer", id=2, model="t", inputs=inputs)
+    request = rig.executors[0].request()
+    assert request.tensors == [GOOD]
+    rig.executors[0].reply(request, OK, frame)  # an executor is checked the same
+    assert rig.client.error()["error"] == "failed"

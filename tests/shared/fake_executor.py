@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import zmq
 
 TIMEOUT_MS = 30000
-HELLO, REQUEST, REPLY, PING, PONG = range(5)
-OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID = range(6)
+HELLO, REQUEST, REPLY, PING, PONG, CANCEL = range(6)
+OK, LATE, FULL, FAILED, UNAVAILABLE, INVALID, CANCELLED = range(7)
 
 
 class Peer:
@@ -48,6 +48,17 @@ class FakeExecutor(Peer):
                     frontend=frontend, gpulet=gpulet, model=model, tag=tag,
                     budget_ms=budget_ns / 1e6, tensors=tensors,
                 )  # fmt: skip
+
+    def cancelled(self) -> int:
+        """The tag of the next request that the frontend takes back."""
+        while True:
+            frontend, head, *rest = self.receive()
+            if head[0] == PING:
+                self.send(frontend, bytes([PONG]) + head[1:])
+                continue
+            kind, tag = struct.unpack("<B7xQ", head)
+            assert (kind, rest) == (CANCEL, [])
+            return int(tag)
 
     def reply(self, request: SimpleNamespace, outcome: int, *frames: bytes) -> None:
         head = struct.pack("<BBHIQqqq", REPLY, outcome, 0, 3, request.tag, 1_000_000, 0, 2_000_000)

@@ -250,3 +250,11 @@ def test_more_outputs_than_a_request_may_have() -> None:
     more = "".join(f'[[output]]\nname = "o{i}"\nfrom = "last.best"\n' for i in range(63))
     with pytest.raises(ConfigError, match="there are 65 outputs; at most 64"):
         app(TEXT + more)
+
+
+def test_strings_are_not_handed_on() -> None:
+    texts = {**MODELS, "kind": model("kind", [tensor("crop", 3, 2, 2)], [
+        tensor("scores", 5, dtype="bytes")
+    ])}  # fmt: skip
+    with pytest.raises(ConfigError, match=r"stage 'kind': 'scores' is of bytes, which apps do not"):
+        resolve("a", decode(TEXT, AppConfig, "app.toml"), texts)

@@ -12,6 +12,7 @@ from glet.native import core
 
 DTYPES = [
     "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+    "uint16", "uint32", "uint64", "bytes",
 ]  # fmt: skip
 TEXT = st.text(st.characters(codec="utf-8"), max_size=300)
 INT64 = st.integers(-(2**63), 2**63 - 1)

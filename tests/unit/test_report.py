@@ -41,13 +41,14 @@ def made_report(*rows: dict[str, Any], **model: Any) -> dict[str, Any]:
 def test_counts_every_outcome_once() -> None:
     rows = [{"outcome": kind} for kind in Outcome] + [{"outcome": Outcome.OK}]
     model = made_report(*rows)["models"]["m"]
-    assert {key: model[key] for key in ("sent", "ok", "late", "full", "failed", "unavailable")} == {
-        "sent": 8, "ok": 2, "late": 1, "full": 1, "failed": 3, "unavailable": 1,
+    counts = ("sent", "ok", "late", "full", "failed", "unavailable", "cancelled")
+    assert {key: model[key] for key in counts} == {
+        "sent": 9, "ok": 2, "late": 1, "full": 1, "failed": 3, "unavailable": 1, "cancelled": 1,
     }  # fmt: skip
     assert model["unanswered"] == 1
-    assert model["offered_rps"] == 4.0
-    assert model["answered_rps"] == 3.5
-    parts = ("ok", "late", "full", "failed", "unanswered")
+    assert model["offered_rps"] == 4.5
+    assert model["answered_rps"] == 4.0
+    parts = ("ok", "late", "full", "failed", "cancelled", "unanswered")
     assert sum(model[part] for part in parts) == model["sent"]
 
 

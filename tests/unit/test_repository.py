@@ -1,6 +1,7 @@
 """Whatever is wrong with an entry is said in one line, without torch."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glet.errors import ConfigError
+from glet.config.load import decode
+from glet.config.model import ModelConfig, to_toml
+from glet.errors import ConfigError, ModelError
+from glet.serve.callables import load_callable
 from glet.serve.program import read_program
 from glet.serve.repository import Form, Repository, read_samples
 
@@ -261,3 +265,69 @@ def test_samples_come_in_the_dtype_of_the_input(tmp_path: Path) -> None:
     assert samples.inputs["x"].tolist() == stored.tolist()
     assert samples.labels is not None
     assert samples.labels.tolist() == [1, 0]
+
+
+STRINGS = TOML.replace('dtype = "float32"\nshape = [3]', 'dtype = "bytes"\nshape = [3]')
+
+
+def test_strings_have_a_longest_one(tmp_path: Path) -> None:
+    write_entry(tmp_path, "a", "model.py", b"def load(): pass", STRINGS)
+    bounded = STRINGS.replace('dtype = "bytes"', 'dtype = "bytes"\nmax_bytes = 7')
+    write_entry(tmp_path, "b", "model.py", b"def load(): pass", bounded)
+    specs = [Repository(tmp_path).entry(name).config.input[0] for name in "ab"]
+    assert [(spec.max_bytes, spec.nbytes) for spec in specs] == [(1024, 3 * 1028), (7, 33)]
+    for name in "ab":
+        config = Repository(tmp_path).entry(name).config
+        assert decode(to_toml(config), ModelConfig, "model.toml") == config
+    assert "max_bytes" not in to_toml(Repository(tmp_path).entry("a").config)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        (TOML.replace("shape = [3]", "shape = [3]\nmax_bytes = 8"), "'x' is float32"),
+        (STRINGS.replace("shape = [3]", "shape = [3]\nmax_bytes = -1"), "max_bytes -1 of 'x'"),
+        (STRINGS.replace("[3]", "[1024, 1024]"), "valid is 1 to 252"),
+        (TOML.replace('"float32"', '"string"'), "valid are .*uint64, bytes"),
+    ],
+)
+def test_strings_that_cannot_be(tmp_path: Path, toml: str, words: str) -> None:
+    write_entry(tmp_path, "a", "model.py", b"def load(): pass", toml)
+    problem = Repository(tmp_path).check("a") or ""
+    assert re.search(words, problem)
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("file", ["model.pt2", "model.pt"])
+def test_only_python_takes_strings(tmp_path: Path, file: str) -> None:
+    write_entry(tmp_path, "a", file, b"", STRINGS)
+    problem = Repository(tmp_path).check("a")
+    assert problem == f"'x' is of bytes, which needs model.py; this is {file}"
+
+
+def test_a_module_of_torch_takes_no_strings(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    code = b"import torch\ndef load(): return torch.nn.Identity()\n"
+    write_entry(tmp_path, "a", "model.py", code, STRINGS)
+    with pytest.raises(ModelError, match=r"'x' is of bytes and model.py gives a module of torch"):
+        load_callable(Repository(tmp_path).entry("a"))
+
+
+def test_samples_of_strings(tmp_path: Path) -> None:
+    toml = "samples = 's.npz'\n" + STRINGS
+    write_entry(tmp_path, "a", "model.py", b"def load(): pass", toml)
+    np.savez(tmp_path / "a" / "s.npz", x=np.array([["a", "", "cd"]]))
+    samples = read_samples(Repository(tmp_path).entry("a"))
+    assert samples is not None
+    assert samples.inputs["x"].tolist() == [["a", "", "cd"]]
+    np.savez(tmp_path / "a" / "s.npz", x=np.zeros((1, 3)))
+    with pytest.raises(ConfigError, match=r"'x' is float64; model\.toml says bytes"):
+        read_samples(Repository(tmp_path).entry("a"))
+
+
+@pytest.mark.parametrize(("code", "dtype"), [(28, "uint16"), (34, "uint32"), (35, "uint64")])
+def test_programs_of_unsigned_integers(tmp_path: Path, code: int, dtype: str) -> None:
+    toml = TOML.replace("float32", dtype)
+    model = document(tensor(BATCH, 3, dtype=code), tensor(BATCH, 2, dtype=code))
+    write_program(tmp_path, "a", model, toml)
+    assert Repository(tmp_path).check("a") is None

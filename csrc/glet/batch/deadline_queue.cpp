@@ -162,6 +162,20 @@ void DeadlineQueue::take_batch(int n, std::vector<Request>& out) {
   waiting_.erase(waiting_.begin(), end);
 }
 
+std::optional<Request> DeadlineQueue::cancel(Nanos deadline,
+                                             const std::function<bool(std::uint64_t)>& is_it) {
+  auto at =
+      std::lower_bound(waiting_.begin(), waiting_.end(), deadline,
+                       [](const Request& other, Nanos wanted) { return other.deadline < wanted; });
+  for (; at != waiting_.end() && at->deadline == deadline; ++at) {
+    if (!is_it(at->id)) continue;
+    const Request found = *at;
+    waiting_.erase(at);
+    return found;
+  }
+  return std::nullopt;
+}
+
 void DeadlineQueue::take_all(std::vector<Request>& out) {
   out.insert(out.end(), waiting_.begin(), waiting_.end());
   waiting_.clear();

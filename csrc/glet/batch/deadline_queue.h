@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <deque>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "glet/batch/lookahead.h"
@@ -55,6 +58,10 @@ class DeadlineQueue {
   // Removes the `n` earliest deadlines and appends them to `out`. Throws ArgumentError when
   // n > min(size(), limits().max_batch).
   void take_batch(int n, std::vector<Request>& out);
+
+  // Removes the first request with this deadline whose id `is_it` accepts: whoever asked for it
+  // does not want it any more, so it counts neither as served nor as lost. Nothing when none waits.
+  std::optional<Request> cancel(Nanos deadline, const std::function<bool(std::uint64_t)>& is_it);
 
   // Removes everything (unload), appended to `out`.
   void take_all(std::vector<Request>& out);

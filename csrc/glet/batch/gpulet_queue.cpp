@@ -173,6 +173,12 @@ void GpuletQueue::take_batch(const GpuletDecision& decision, std::vector<Request
   entry(decision.model, "take_batch").queue.take_batch(decision.batch_size, out);
 }
 
+std::optional<Request> GpuletQueue::cancel(ModelId model, Nanos deadline,
+                                           const std::function<bool(std::uint64_t)>& is_it) {
+  if (!has(model)) return std::nullopt;
+  return entry(model, "cancel").queue.cancel(deadline, is_it);
+}
+
 void GpuletQueue::observe(ModelId model, int batch, Nanos took) {
   Entry& ran = entry(model, "observe");
   ran.queue.observe(batch, took);

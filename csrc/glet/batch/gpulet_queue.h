@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "glet/batch/deadline_queue.h"
@@ -42,6 +45,9 @@ class GpuletQueue {
   void take_late(Nanos now, std::vector<LateRequest>& late);
   GpuletDecision decide(Nanos now) const;
   void take_batch(const GpuletDecision& decision, std::vector<Request>& out);
+  // See DeadlineQueue::cancel; a model that is not here has nothing waiting.
+  std::optional<Request> cancel(ModelId model, Nanos deadline,
+                                const std::function<bool(std::uint64_t)>& is_it);
   // A batch ended: corrects the model's latency and counts its use of time.
   void observe(ModelId model, int batch, Nanos took);
 

@@ -19,6 +19,7 @@ struct Counters {
   std::uint64_t late = 0;
   std::uint64_t full = 0;
   std::uint64_t failed = 0;
+  std::uint64_t cancelled = 0;
   std::uint64_t batches = 0;
   std::uint64_t items = 0;  // requests in those batches
 
@@ -28,6 +29,7 @@ struct Counters {
     late += other.late;
     full += other.full;
     failed += other.failed;
+    cancelled += other.cancelled;
     batches += other.batches;
     items += other.items;
   }

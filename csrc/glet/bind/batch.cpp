@@ -119,6 +119,14 @@ void bind_deadline_queue(py::module_& m) {
             return ids_of(taken);
           },
           "count"_a)
+      .def(
+          "cancel",
+          [](DeadlineQueue& self, std::uint64_t id, std::int64_t deadline_ns) {
+            return self
+                .cancel(from_ns(deadline_ns), [id](std::uint64_t other) { return other == id; })
+                .has_value();
+          },
+          "request_id"_a, "deadline_ns"_a)
       .def("take_all",
            [](DeadlineQueue& self) {
              std::vector<Request> taken;

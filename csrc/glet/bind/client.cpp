@@ -54,6 +54,7 @@ net::Answer wait(net::ClientLoop& loop, std::int64_t id) {
       if (answer) return std::move(*answer);
     }
     if (PyErr_CheckSignals() == 0) continue;
+    loop.cancel(id);
     loop.forget(id);
     throw py::error_already_set();
   }
@@ -142,6 +143,8 @@ void bind_client(py::module_& m) {
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,
            py::call_guard<py::gil_scoped_release>())
       .def("wait", wait, "request"_a)
+      .def("cancel", &net::ClientLoop::cancel, "request"_a,
+           py::call_guard<py::gil_scoped_release>())
       .def("forget", &net::ClientLoop::forget, "request"_a,
            py::call_guard<py::gil_scoped_release>())
       .def("drain", &net::ClientLoop::drain)

@@ -4,6 +4,7 @@
 #include "glet/bind/bind.h"
 #include "glet/bind/nanos.h"
 #include "glet/bind/numpy_view.h"
+#include "glet/bind/objects.h"
 #include "glet/error.h"
 #include "glet/exec/submission.h"
 
@@ -12,8 +13,8 @@ namespace py = pybind11;
 namespace glet::bind {
 namespace {
 
-constexpr std::array<const char*, 6> kOutcomes{"ok",     "late",        "full",
-                                               "failed", "unavailable", "invalid"};
+constexpr std::array<const char*, 7> kOutcomes{"ok",          "late",    "full",     "failed",
+                                               "unavailable", "invalid", "cancelled"};
 
 py::array output(const py::object& self, std::size_t index) {
   const auto& done = self.cast<const exec::Completion&>();
@@ -24,6 +25,10 @@ py::array output(const py::object& self, std::size_t index) {
                         kOutcomes[static_cast<std::size_t>(done.outcome)]);
   }
   const exec::TensorSpec& spec = done.outputs->signature().outputs[index];
+  if (spec.is_bytes()) {
+    return decode_bytes(spec, {spec.shape.begin(), spec.shape.end()},
+                        done.outputs->item(index, done.slot).data(), 0, 1);
+  }
   py::array array = view(spec, {spec.shape.begin(), spec.shape.end()},
                          done.outputs->item(index, done.slot).data(), self);
   // Other requests of the batch see the same memory.
@@ -38,7 +43,7 @@ void bind_answer(py::module_& m) {
       .def_property_readonly(
           "outcome",
           [](const Completion& self) { return kOutcomes[static_cast<std::size_t>(self.outcome)]; },
-          "ok, late, full, failed, unavailable or invalid.")
+          "ok, late, full, failed, unavailable, invalid or cancelled.")
       .def_readonly("gpulet", &Completion::gpulet)
       .def_readonly("model", &Completion::model)
       .def_readonly("batch", &Completion::batch, "Size of the batch it ran in; 0 when it did not.")
@@ -72,6 +77,7 @@ void bind_stats(py::module_& m) {
       .def_readonly("late", &ModelStats::late)
       .def_readonly("full", &ModelStats::full)
       .def_readonly("failed", &ModelStats::failed)
+      .def_readonly("cancelled", &ModelStats::cancelled)
       .def_readonly("batches", &ModelStats::batches)
       .def_readonly("items", &ModelStats::items)
       .def_readonly("waiting", &ModelStats::waiting)

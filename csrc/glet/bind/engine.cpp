@@ -225,6 +225,11 @@ void submit(const PyEngine& self, const py::sequence& requests) {
   self.get()->submit(burst);
 }
 
+bool cancel(const PyEngine& self, std::uint64_t tag, GpuletId gpulet, ModelId model,
+            std::int64_t deadline_ns) {
+  return self.get()->cancel({tag, gpulet, model, from_ns(deadline_ns)});
+}
+
 py::list drain(const PyEngine& self, std::size_t max) {
   std::vector<exec::Completion> done;
   self.get()->drain(done, max);
@@ -300,6 +305,8 @@ void bind_engine(py::module_& m) {
       .def("measure", &measure, py::arg("gpulet"), py::arg("model"), py::arg("batch"),
            py::arg("repeats"))
       .def("submit", &submit, py::arg("requests"))
+      .def("cancel", &cancel, py::arg("tag"), py::arg("gpulet"), py::arg("model"),
+           py::arg("deadline_ns"))
       .def("drain", &drain, py::arg("max") = std::numeric_limits<std::size_t>::max())
       .def("wait", &wait, py::arg("timeout_ns"))
       .def("completion_fd", [](const PyEngine& self) { return self.get()->completion_fd(); })

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "glet/bind/arrays.h"
 #include "glet/bind/bind.h"
 #include "glet/bind/load_run.h"
 #include "glet/bind/nanos.h"
@@ -35,9 +37,9 @@ std::vector<net::EngineRoute> routes_of(const Routes& given) {
 net::StagedInputs staged(const std::vector<py::array>& sample) {
   net::StagedInputs inputs;
   for (const py::array& array : sample) {
-    const auto whole = py::array::ensure(array, py::array::c_style);
-    const auto* bytes = static_cast<const std::byte*>(whole.data());
-    inputs.emplace_back(bytes, bytes + whole.nbytes());
+    const std::string raw = raw_bytes(array);
+    const auto* bytes = reinterpret_cast<const std::byte*>(raw.data());
+    inputs.emplace_back(bytes, bytes + raw.size());
   }
   return inputs;
 }

@@ -8,6 +8,7 @@
 
 #include "glet/bind/bind.h"
 #include "glet/bind/nanos.h"
+#include "glet/bind/objects.h"
 #include "glet/exec/aoti_model.h"
 #include "glet/exec/engine.h"
 #include "glet/exec/profiled_runner.h"
@@ -24,19 +25,32 @@ void bind_signature(py::module_& m) {
   using exec::TensorSpec;
   py::class_<TensorSpec>(m, "TensorSpec",
                          "One input or output of one request, without the batch dimension.")
-      .def(
-          py::init([](std::string name, const std::string& dtype, std::vector<std::int64_t> shape) {
-            TensorSpec spec{std::move(name), exec::dtype_from_name(dtype), std::move(shape)};
-            spec.bytes();  // throws on a shape that cannot be
-            return spec;
-          }),
-          py::arg("name"), py::arg("dtype"), py::arg("shape"))
+      .def(py::init([](std::string name, const std::string& dtype, std::vector<std::int64_t> shape,
+                       std::size_t max_bytes) {
+             TensorSpec spec{std::move(name), exec::dtype_from_name(dtype), std::move(shape)};
+             if (spec.is_bytes()) spec.max_bytes = max_bytes;
+             spec.bytes();  // throws on a shape that cannot be
+             return spec;
+           }),
+           py::arg("name"), py::arg("dtype"), py::arg("shape"),
+           py::arg("max_bytes") = exec::kDefaultMaxBytes)
       .def_readonly("name", &TensorSpec::name)
       .def_property_readonly(
           "dtype", [](const TensorSpec& self) { return std::string(exec::dtype_name(self.dtype)); })
       .def_property_readonly("shape",
                              [](const TensorSpec& self) { return py::tuple(py::cast(self.shape)); })
+      .def_readonly("max_bytes", &TensorSpec::max_bytes)
       .def_property_readonly("bytes", &TensorSpec::bytes);
+  m.def(
+      "encode_bytes",
+      [](const py::object& given) {
+        const py::array objects = as_objects(given);
+        std::string frame;
+        encode_bytes(objects, 0, static_cast<std::size_t>(objects.size()), exec::kAnyLength,
+                     "[encode_bytes]", frame);
+        return py::bytes(frame);
+      },
+      py::arg("array"), "The frame of a bytes tensor.");
   py::class_<Signature>(m, "Signature")
       .def(py::init([](std::vector<TensorSpec> inputs, std::vector<TensorSpec> outputs) {
              return Signature{std::move(inputs), std::move(outputs)};

@@ -34,11 +34,11 @@ pybind11::list load_progress(Load& load) {
   pybind11::list list;
   for (const net::LoadProgress& p : load.progress()) {
     const pybind11::bytes error(p.first_error);
-    list.append(pybind11::dict("sent"_a = p.sent, "ok"_a = p.ok, "good"_a = p.good,
-                               "late"_a = p.late, "full"_a = p.full, "failed"_a = p.failed,
-                               "unavailable"_a = p.unavailable, "p50_ms"_a = p.p50_ms,
-                               "p99_ms"_a = p.p99_ms, "mean_batch"_a = p.mean_batch,
-                               "first_error"_a = error.attr("decode")("utf-8", "replace")));
+    list.append(pybind11::dict(
+        "sent"_a = p.sent, "ok"_a = p.ok, "good"_a = p.good, "late"_a = p.late, "full"_a = p.full,
+        "failed"_a = p.failed, "unavailable"_a = p.unavailable, "cancelled"_a = p.cancelled,
+        "p50_ms"_a = p.p50_ms, "p99_ms"_a = p.p99_ms, "mean_batch"_a = p.mean_batch,
+        "first_error"_a = error.attr("decode")("utf-8", "replace")));
   }
   return list;
 }

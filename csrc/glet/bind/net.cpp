@@ -36,6 +36,7 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   out["failed"] = stats.failed;
   out["unavailable"] = stats.unavailable;
   out["invalid"] = stats.invalid;
+  out["cancelled"] = stats.cancelled;
   out["retried"] = stats.retried;
   out["unsent"] = stats.unsent;
   out["outstanding"] = stats.outstanding;

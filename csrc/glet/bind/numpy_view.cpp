@@ -9,7 +9,7 @@ namespace glet::bind {
 namespace {
 
 // numpy's type numbers, part of its stable interface; indexed by DType.
-constexpr std::array<int, 10> kTypeNumbers{
+constexpr std::array<int, exec::kNumericDTypes + 1> kTypeNumbers{
     11,  // float32
     12,  // float64
     23,  // float16
@@ -20,6 +20,10 @@ constexpr std::array<int, 10> kTypeNumbers{
     1,   // int8
     2,   // uint8
     0,   // bool
+    4,   // uint16
+    6,   // uint32
+    8,   // uint64
+    17,  // bytes, as objects
 };
 
 }  // namespace

@@ -2,10 +2,12 @@
 
 #include <pybind11/stl.h>
 
+#include <deque>
 #include <string>
 #include <utility>
 
 #include "glet/bind/numpy_view.h"
+#include "glet/bind/objects.h"
 #include "glet/error.h"
 
 namespace py = pybind11;
@@ -23,7 +25,21 @@ class PythonBatch : public exec::OutputBatch {
     arrays_.push_back(std::move(array));
   }
 
+  // The frames of `n` items, one after the other.
+  void keep_bytes(const py::array& objects, const exec::TensorSpec& spec, int n) {
+    std::string& frames = frames_.emplace_back();
+    std::vector<std::size_t> offsets{0};
+    const std::size_t elements = spec.elements();
+    const std::string where = "[PythonRunner] output '" + spec.name + "':";
+    for (std::size_t item = 0; item < static_cast<std::size_t>(n); ++item) {
+      encode_bytes(objects, item * elements, elements, spec.max_bytes, where, frames);
+      offsets.push_back(frames.size());
+    }
+    parts_.push_back({reinterpret_cast<const std::byte*>(frames.data()), 0, std::move(offsets)});
+  }
+
  private:
+  std::deque<std::string> frames_;
   std::vector<py::object> arrays_;
 };
 
@@ -38,17 +54,20 @@ py::tuple as_tuple(const py::object& result) {
   return py::make_tuple(result);
 }
 
-// The output as a contiguous array of the signature's dtype and shape.
+// The output as a contiguous array of the signature's dtype (objects for bytes) and shape.
 py::array checked(const py::handle& output, const exec::TensorSpec& spec, int n) {
   const auto ascontiguousarray = py::module_::import("numpy").attr("ascontiguousarray");
   // ascontiguousarray makes a scalar one-dimensional: the shape is looked at before.
-  const py::object given = py::module_::import("numpy").attr("asarray")(output);
+  const py::object given = spec.is_bytes()
+                               ? py::object(as_objects(output))
+                               : py::object(py::module_::import("numpy").attr("asarray")(output));
   const py::tuple expected = py::cast<py::tuple>(py::cast(batch_shape(spec, n)));
   const py::object shape = given.attr("shape");
   if (!shape.equal(expected)) {
     throw ModelError("[PythonRunner] output '" + spec.name + "' has shape " + text(shape) +
                      "; expected " + text(expected));
   }
+  if (spec.is_bytes()) return given.cast<py::array>();
   return ascontiguousarray(given, numpy_dtype(spec.dtype)).cast<py::array>();
 }
 
@@ -84,6 +103,11 @@ py::tuple PythonRunner::call(int n) const {
   py::tuple arguments(signature_->inputs.size());
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const exec::TensorSpec& spec = signature_->inputs[i];
+    if (spec.is_bytes()) {
+      arguments[i] =
+          decode_bytes(spec, batch_shape(spec, n), inputs_->data(i), inputs_->item_bytes(i), n);
+      continue;
+    }
     arguments[i] = view(spec, batch_shape(spec, n), inputs_->data(i), owner_);
   }
   return as_tuple(function_(*arguments));
@@ -101,11 +125,17 @@ std::shared_ptr<const exec::OutputBatch> PythonRunner::run(int n) {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const exec::TensorSpec& spec = signature_->outputs[i];
       py::array array = checked(outputs[i], spec, n);
+      if (spec.is_bytes()) {
+        batch->keep_bytes(array, spec, n);
+        continue;
+      }
       // A view of the input tensors would change with the next batch.
       if (inputs_->owns(array.data())) array = array.attr("copy")().cast<py::array>();
       batch->keep(std::move(array), spec.bytes());
     }
     return batch;
+  } catch (const ArgumentError& error) {
+    throw ModelError(error.what());
   } catch (const py::error_already_set& error) {
     // Its text can only be had here, under the GIL.
     throw ModelError(std::string("[PythonRunner] ") + error.what());

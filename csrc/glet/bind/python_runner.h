@@ -14,7 +14,8 @@ namespace glet::bind {
 // or a sequence of outputs. Inputs are numpy arrays (n, *shape) over the batch itself: they are
 // valid during the call and change with the next. Outputs are numpy arrays, or what numpy.asarray
 // takes, of shape (n, *shape); they are converted to the signature's dtype and kept, so the
-// function must not change them afterwards. bfloat16 tensors are seen, and given, as uint16.
+// function must not change them afterwards. bfloat16 tensors are seen, and given, as uint16, bytes
+// as objects: `bytes` come in, bytes or str (UTF-8) go out.
 class PythonRunner : public exec::Runner {
  public:
   // With the GIL. Throws ArgumentError when `function` cannot be called or `max_batch` < 1.

@@ -40,6 +40,7 @@ AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& 
       runners_(runners),
       cuda_device_(cuda_device),
       library_(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  require_numeric("[AotiModel]", *signature_);
   if (runners < 1) {
     throw ArgumentError("[AotiModel] runners " + std::to_string(runners) + "; must be at least 1");
   }

@@ -159,6 +159,12 @@ void Engine::submit(std::vector<Submission>& burst) {
   burst.clear();
 }
 
+bool Engine::cancel(const Cancellation& wanted) {
+  const std::shared_lock lock(impl_->mutex);
+  const auto found = impl_->workers.find(wanted.gpulet);
+  return found != impl_->workers.end() && found->second != nullptr && found->second->cancel(wanted);
+}
+
 std::size_t Engine::drain(std::vector<Completion>& out, std::size_t max) {
   return impl_->completions.drain(out, max);
 }

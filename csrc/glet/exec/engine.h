@@ -62,6 +62,11 @@ class Engine {
   // Takes a burst in one call. Elements are consumed.
   void submit(std::vector<Submission>& burst);
 
+  // Takes back a submission that waits: its place in the queue is free when this returns, and it
+  // completes as kCancelled. False when it does not wait (any more): its completion, if one is
+  // owed, comes as without this.
+  bool cancel(const Cancellation& wanted);
+
   // Completions that are ready, at most `max`, appended to `out`; returns how many. The descriptor
   // is readable while some wait.
   std::size_t drain(std::vector<Completion>& out,

@@ -40,6 +40,7 @@ GraphRunner::GraphRunner(std::shared_ptr<GreenDevice> device, Capture capture, S
       output_pool_(device_->primary(), BlockLayout(signature_->outputs, max_batch).bytes),
       inputs_(input_pool_.take()),
       cache_(std::make_shared<GraphCache>(options.limits)) {
+  require_numeric("[GraphRunner]", *signature_);
   for (const int batch : batches_) {
     sizes_.push_back(
         {batch, BlockLayout(signature_->inputs, batch), BlockLayout(signature_->outputs, batch)});

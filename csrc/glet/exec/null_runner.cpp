@@ -10,6 +10,10 @@ class EchoBatch : public OutputBatch {
   EchoBatch(const std::shared_ptr<const Signature>& signature, const BatchBuffer& inputs, int n)
       : OutputBatch(signature), tensors_(signature->outputs, n) {
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      if (signature->outputs[i].is_bytes()) {  // lengths of 0
+        parts_.push_back({tensors_.data(i), kLengthBytes * signature->outputs[i].elements()});
+        continue;
+      }
       const std::size_t item = tensors_.item_bytes(i);
       if (i < inputs.size() && inputs.item_bytes(i) == item) {
         std::memcpy(tensors_.data(i), inputs.data(i), item * static_cast<std::size_t>(n));

@@ -27,13 +27,17 @@ class OutputBatch {
   struct Part {
     const std::byte* data;   // contiguous, item after item
     std::size_t item_bytes;  // of one request
+    // Of a kBytes tensor: where each item begins, and the end of the last.
+    std::vector<std::size_t> offsets = {};
   };
 
   virtual ~OutputBatch() = default;
 
   std::span<const std::byte> item(std::size_t output, int slot) const {
     const Part& part = parts_[output];
-    return {part.data + part.item_bytes * static_cast<std::size_t>(slot), part.item_bytes};
+    const auto at = static_cast<std::size_t>(slot);
+    if (part.offsets.empty()) return {part.data + part.item_bytes * at, part.item_bytes};
+    return {part.data + part.offsets[at], part.offsets[at + 1] - part.offsets[at]};
   }
   std::size_t outputs() const { return parts_.size(); }
   // What the bytes mean: valid even after the model is unloaded.
@@ -73,8 +77,9 @@ class Runner {
   // The next run() has `n` slots: called before input() is asked for.
   virtual void begin(int n) { static_cast<void>(n); }
 
-  // The batch tensor of an input: room for max_batch() items. The worker copies each request's
-  // bytes straight into its slot, and then calls run().
+  // The batch tensor of an input: room for max_batch() items of TensorSpec::bytes(). The worker
+  // copies each request's bytes straight into its slot, and then calls run(). A kBytes item may be
+  // shorter than its slot.
   virtual std::byte* input(std::size_t index) = 0;
 
   // Runs the first `n` slots, 1 <= n <= max_batch(). The outputs stay valid while the result

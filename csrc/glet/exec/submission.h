@@ -44,6 +44,15 @@ enum class Outcome : std::uint8_t {
   kFailed,       // the model threw; `error` says what
   kUnavailable,  // no such gpulet or model here (any more)
   kInvalid,      // the payload does not fit the signature; `error` says how
+  kCancelled,    // taken back while it waited
+};
+
+// Names a submission that is to be taken back, by what it was submitted with.
+struct Cancellation {
+  std::uint64_t tag = 0;
+  GpuletId gpulet = 0;
+  ModelId model = 0;
+  Nanos deadline{0};
 };
 
 struct Completion {
@@ -64,7 +73,7 @@ struct Completion {
 struct ModelStats {
   GpuletId gpulet;
   ModelId model;
-  std::uint64_t ok, late, full, failed, batches, items;
+  std::uint64_t ok, late, full, failed, cancelled, batches, items;
   std::size_t waiting;
   double correction;  // measured / predicted batch latency, slow-moving
   Nanos busy;         // time the runner ran

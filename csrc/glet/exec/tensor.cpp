@@ -1,6 +1,7 @@
 #include "glet/exec/tensor.h"
 
 #include <array>
+#include <cstring>
 
 #include "glet/error.h"
 
@@ -13,7 +14,7 @@ struct DTypeRow {
 };
 
 // Indexed by DType.
-constexpr std::array<DTypeRow, 10> kDTypes{{
+constexpr std::array<DTypeRow, kNumericDTypes + 1> kDTypes{{
     {"float32", 4},
     {"float64", 8},
     {"float16", 2},
@@ -24,6 +25,10 @@ constexpr std::array<DTypeRow, 10> kDTypes{{
     {"int8", 1},
     {"uint8", 1},
     {"bool", 1},
+    {"uint16", 2},
+    {"uint32", 4},
+    {"uint64", 8},
+    {"bytes", 1},
 }};
 
 }  // namespace
@@ -62,10 +67,46 @@ std::size_t TensorSpec::elements() const {
 
 std::size_t TensorSpec::bytes() const {
   std::size_t total = 0;
-  if (__builtin_mul_overflow(elements(), dtype_bytes(dtype), &total)) {
+  const std::size_t each = is_bytes() ? kLengthBytes + max_bytes : dtype_bytes(dtype);
+  if (__builtin_mul_overflow(elements(), each, &total)) {
     throw ArgumentError("[TensorSpec] '" + name + "' is larger than memory can hold");
   }
   return total;
+}
+
+std::string TensorSpec::misfit(std::span<const std::byte> frame) const {
+  if (!is_bytes()) {
+    if (frame.size() == bytes()) return {};
+    return "has " + std::to_string(frame.size()) + " bytes; expected " + std::to_string(bytes());
+  }
+  const std::size_t count = elements();
+  std::size_t left = frame.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto of = [&] { return std::to_string(i) + " of " + std::to_string(count); };
+    std::uint32_t length = 0;
+    if (left < kLengthBytes) return "ends before the length of element " + of();
+    std::memcpy(&length, frame.data() + (frame.size() - left), kLengthBytes);
+    left -= kLengthBytes;
+    if (length > max_bytes) {
+      return "has an element " + of() + " of " + std::to_string(length) + " bytes; at most " +
+             std::to_string(max_bytes) + " are valid";
+    }
+    if (left < length) return "ends within element " + of();
+    left -= length;
+  }
+  if (left == 0) return {};
+  return "has " + std::to_string(left) + " bytes after the last of " + std::to_string(count) +
+         " elements";
+}
+
+void require_numeric(const char* where, const Signature& signature) {
+  for (const auto* specs : {&signature.inputs, &signature.outputs}) {
+    for (const TensorSpec& spec : *specs) {
+      if (!spec.is_bytes()) continue;
+      throw ArgumentError(std::string(where) + " tensor '" + spec.name +
+                          "' is bytes, which only models in Python (model.py) take");
+    }
+  }
 }
 
 }  // namespace glet::exec

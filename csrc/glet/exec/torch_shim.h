@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "glet/exec/tensor.h"
+
 namespace glet::exec {
 
 struct AtenTensor;  // torch's, opaque
@@ -43,7 +45,7 @@ class TorchShim {
   std::int32_t (*device_type_cuda)() = nullptr;
 
   // torch's number for DType d is dtype_code[d].
-  std::int32_t dtype_code[10] = {};
+  std::int32_t dtype_code[kNumericDTypes] = {};
 
  private:
   TorchShim(std::string path, void* library) : path_(std::move(path)), library_(library) {}

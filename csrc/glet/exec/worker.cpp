@@ -29,10 +29,12 @@ std::string misfit(const Payload* payload, const Signature& signature,
            std::to_string(input_bytes.size());
   }
   for (std::size_t i = 0; i < given; ++i) {
-    const std::size_t bytes = payload->input(i).size();
-    if (bytes == input_bytes[i]) continue;
-    return "input '" + signature.inputs[i].name + "' has " + std::to_string(bytes) +
-           " bytes; expected " + std::to_string(input_bytes[i]);
+    const TensorSpec& spec = signature.inputs[i];
+    const auto bytes = payload->input(i);
+    if (bytes.size() == input_bytes[i] && !spec.is_bytes()) continue;
+    if (std::string wrong = spec.misfit(bytes); !wrong.empty()) {
+      return "input '" + spec.name + "' " + wrong;
+    }
   }
   return {};
 }
@@ -247,6 +249,24 @@ Outcome Worker::admit(Model* model, Submission& submission, Nanos at, std::strin
   free_slots_.pop_back();
   pending_[slot] = {submission.tag, model->id, submission.arrival, std::move(submission.payload)};
   return Outcome::kOk;
+}
+
+bool Worker::cancel(const Cancellation& wanted) {
+  Pending pending;  // freed after the lock is open
+  std::vector<Completion> answer;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = queue_.cancel(wanted.model, wanted.deadline, [&](std::uint64_t slot) {
+      return pending_[slot].tag == wanted.tag;
+    });
+    if (!found) return false;
+    pending = take_pending(found->id);
+    ++find(wanted.model)->stats.cancelled;
+    answer.push_back(completion(pending, Outcome::kCancelled, now()));
+    if (waiters_ > 0) changed_.notify_all();
+  }
+  completions_.push(answer);
+  return true;
 }
 
 void Worker::stop(Nanos drain_until) {

@@ -52,6 +52,9 @@ class Worker {
   // Admits a burst; what is refused is answered in `refused`.
   void submit(std::span<Submission> burst, std::vector<Completion>& refused);
 
+  // See Engine::cancel.
+  bool cancel(const Cancellation& wanted);
+
   // Stops admission, waits for what is queued until `drain_until`, answers the rest kUnavailable
   // and ends the thread. Calling it again does nothing.
   void stop(Nanos drain_until);

@@ -96,6 +96,12 @@ class AppEngine {
     return release(tag, *run);
   }
 
+  // Runs whose caller `wanted` accepts.
+  template <typename F>
+  std::vector<std::uint64_t> runs_where(F&& wanted) const {
+    return runs_.tags_where([&wanted](const Run& run) { return wanted(run.caller); });
+  }
+
   bool running(std::uint64_t run) { return runs_.find(run) != nullptr; }
   std::size_t size() const { return runs_.size(); }
   std::size_t held_bytes() const { return held_bytes_; }

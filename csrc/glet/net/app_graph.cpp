@@ -20,8 +20,10 @@ AppGraph::AppGraph(std::string name, exec::Signature signature, std::vector<AppS
     refuse(std::to_string(stages.size()) + " stages; valid is 1 to " +
            std::to_string(kMostAppStages));
   }
-  for (const exec::TensorSpec& spec : signature_.inputs)
+  for (const exec::TensorSpec& spec : signature_.inputs) {
+    if (spec.is_bytes()) refuse("input '" + spec.name + "' is bytes, which apps do not hand on");
     values_.push_back({spec.bytes(), -1, 0, 0});
+  }
   for (AppStageSpec& spec : stages) add(std::move(spec));
   check_outputs();
   for (const Value& value : values_) {
@@ -79,6 +81,9 @@ void AppGraph::add(AppStageSpec spec) {
   }
   stage.first_value = static_cast<int>(values_.size());
   for (const exec::TensorSpec& output : spec.outputs) {
+    if (output.is_bytes()) {
+      refuse(where + "has an output '" + output.name + "' of bytes, which apps do not hand on");
+    }
     const std::size_t bytes = output.bytes();
     if (bytes > kMostAppBytes) refuse(where + "has an output that is too large");
     stage.output_bytes.push_back(bytes);

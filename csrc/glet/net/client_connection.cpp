@@ -42,6 +42,11 @@ void check_frames(const std::vector<exec::TensorSpec>& outputs, const Frames& fr
                     std::to_string(frames.size()) + " tensor frames");
   }
   for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (outputs[i].is_bytes()) {
+      const std::string wrong = outputs[i].misfit(frames[i].bytes());
+      if (wrong.empty()) continue;
+      throw WireError("output '" + outputs[i].name + "' " + wrong);
+    }
     if (outputs[i].bytes() == frames[i].size()) continue;
     throw WireError("output '" + outputs[i].name + "' has " + std::to_string(frames[i].size()) +
                     " bytes; its dtype and shape make " + std::to_string(outputs[i].bytes()));
@@ -69,6 +74,20 @@ void ClientConnection::send(ClientRequest request, Nanos now, std::vector<Answer
   next_sweep_ = std::min(next_sweep_, request.give_up);
   const std::int64_t id = request.id;
   in_flight_.insert_or_assign(id, std::move(request));
+}
+
+void ClientConnection::cancel(std::int64_t id, std::vector<Answer>& ended) {
+  const auto held = std::find_if(held_.begin(), held_.end(),
+                                 [id](const ClientRequest& request) { return request.id == id; });
+  if (held != held_.end()) {
+    held_.erase(held);
+    return end(id, "cancelled", "taken back before it was sent", ended);
+  }
+  const auto sent = in_flight_.find(id);
+  if (sent == in_flight_.end()) return;
+  sent->second.cancelled = true;
+  Message frame(encode_op("cancel", id));
+  socket_.send(frame, false);
 }
 
 void ClientConnection::pump(Nanos now, std::vector<Answer>& ended) {
@@ -209,6 +228,9 @@ void ClientConnection::handle_error(const ServerHeader& header, Nanos now,
     if (found == in_flight_.end()) return;
     ClientRequest request = std::move(found->second);
     in_flight_.erase(found);
+    if (request.cancelled) {
+      return end(request.id, "cancelled", "taken back before it was sent again", ended);
+    }
     if (request.resends_left-- == 0) {
       return end(request.id, "unavailable", address_ + " asks for a hello again and again", ended);
     }

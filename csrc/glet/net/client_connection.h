@@ -38,6 +38,7 @@ struct ClientRequest {
   Nanos give_up{0};      // it ends as `unavailable` then, whatever happens
   Nanos held_since{0};   // set by the connection
   int resends_left = 3;  // after a hello_required
+  bool cancelled = false;
 };
 
 // How a request ended. Exactly one per request given to a connection.
@@ -78,6 +79,9 @@ class ClientConnection {
 
   // Sends, or holds until there is a connection. Ends that are known at once go to `ended`.
   void send(ClientRequest request, Nanos now, std::vector<Answer>& ended);
+  // Takes a request back: one that was not sent ends as `cancelled`, for one that was the frontend
+  // is asked to. It ends as always, then; as it would have when the frontend cannot be asked now.
+  void cancel(std::int64_t id, std::vector<Answer>& ended);
   // Handles everything that has happened since the last call. Call when a poll item is ready and
   // when `wake_at` is reached.
   void pump(Nanos now, std::vector<Answer>& ended);

@@ -7,7 +7,6 @@
 
 #include "glet/error.h"
 #include "glet/exec/engine.h"
-#include "glet/net/msgpack.h"
 
 namespace glet::net {
 namespace {
@@ -19,17 +18,6 @@ constexpr double kMaxDeadlineMs = 1e9;
 Nanos from_milliseconds(double milliseconds) {
   const double clamped = std::clamp(milliseconds, 0.0, kMaxDeadlineMs);
   return Nanos(static_cast<std::int64_t>(clamped * kNanosPerMilli));
-}
-
-std::string encode_op(std::string_view op, std::int64_t id) {
-  std::string out;
-  MsgpackWriter writer(out);
-  writer.map(2);
-  writer.string("op");
-  writer.string(op);
-  writer.string("id");
-  writer.integer(id);
-  return out;
 }
 
 // Milliseconds to wait for `until`, rounded up: waking too early would only mean waiting again.
@@ -113,6 +101,14 @@ void ClientLoop::forget(std::int64_t id) {
   slots_.erase(id);
 }
 
+void ClientLoop::cancel(std::int64_t id) {
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_.push_back(id);
+  }
+  wake_.notify();
+}
+
 std::vector<Answer> ClientLoop::drain() {
   completion_.clear();
   const std::lock_guard lock(mutex_);
@@ -141,7 +137,8 @@ void ClientLoop::run() {
   }
   connection_.end_all(reason, ended);
   std::vector<ClientRequest> burst;
-  take_submitted(burst);
+  std::vector<std::int64_t> cancelled;
+  take_submitted(burst, cancelled);
   for (const ClientRequest& request : burst) {
     Answer& answer = ended.emplace_back();
     answer.id = request.id;
@@ -155,6 +152,7 @@ void ClientLoop::serve(std::vector<Answer>& ended) {
   const auto items = connection_.poll_items();
   std::array<PollItem, 3> polled{items[0], items[1], PollItem{nullptr, wake_.fd(), kPollIn, 0}};
   std::vector<ClientRequest> burst;
+  std::vector<std::int64_t> cancelled;
   for (;;) {
     poll(polled, wait_ms(connection_.wake_at(), exec::now()));
     if (polled[2].revents != 0) wake_.clear();
@@ -162,18 +160,22 @@ void ClientLoop::serve(std::vector<Answer>& ended) {
       const std::lock_guard lock(mutex_);
       if (closing_) return;
     }
-    take_submitted(burst);
+    take_submitted(burst, cancelled);
     const Nanos now = exec::now();
     connection_.pump(now, ended);
     for (ClientRequest& request : burst) connection_.send(std::move(request), now, ended);
     burst.clear();
+    for (const std::int64_t id : cancelled) connection_.cancel(id, ended);
+    cancelled.clear();
     deliver(ended);
   }
 }
 
-void ClientLoop::take_submitted(std::vector<ClientRequest>& burst) {
+void ClientLoop::take_submitted(std::vector<ClientRequest>& burst,
+                                std::vector<std::int64_t>& cancelled) {
   const std::lock_guard lock(mutex_);
   burst.swap(submitted_);
+  cancelled.swap(cancelled_);
 }
 
 void ClientLoop::deliver(std::vector<Answer>& ended) {

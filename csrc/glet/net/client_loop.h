@@ -49,6 +49,9 @@ class ClientLoop {
   // The end of a request of this loop, or nothing when `timeout` passed first. Throws
   // ArgumentError for an id that is not waited for (any more).
   std::optional<Answer> wait(std::int64_t id, Nanos timeout);
+  // It is not wanted any more: ends as `cancelled` when it has not been sent or still waits in a
+  // queue, else as it would have. Harmless when it has ended.
+  void cancel(std::int64_t id);
   // Nobody will wait for it.
   void forget(std::int64_t id);
 
@@ -69,7 +72,7 @@ class ClientLoop {
   std::int64_t enqueue(ClientRequest request);
   void run();
   void serve(std::vector<Answer>& ended);
-  void take_submitted(std::vector<ClientRequest>& burst);
+  void take_submitted(std::vector<ClientRequest>& burst, std::vector<std::int64_t>& cancelled);
   void deliver(std::vector<Answer>& ended);
 
   ClientOptions options_;
@@ -83,6 +86,7 @@ class ClientLoop {
   bool closing_ = false;
   std::string failure_;  // why the thread ended before it was told to
   std::vector<ClientRequest> submitted_;
+  std::vector<std::int64_t> cancelled_;  // asked for after what is in submitted_
   std::unordered_map<std::int64_t, std::shared_ptr<Slot>> slots_;
   std::vector<Answer> announced_;
 

@@ -1,5 +1,6 @@
 #include "glet/net/executor_loop.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "glet/error.h"
@@ -98,7 +99,23 @@ bool ExecutorLoop::receive() {
     ++handled;
   }
   if (!burst_.empty()) engine_.submit(burst_);
+  if (!cancels_.empty()) cancel_asked();
   return handled == kBurst;
+}
+
+// All of a burst in one walk over what is outstanding: an index by frontend and tag would cost
+// every request, and few are cancelled.
+void ExecutorLoop::cancel_asked() {
+  const auto tags = origins_.tags_where([this](const Origin& origin) {
+    const auto [first, last] = cancels_.equal_range(origin.tag);
+    return std::any_of(first, last,
+                       [&origin](const auto& asked) { return asked.second == origin.frontend; });
+  });
+  for (const std::uint64_t tag : tags) {
+    const Origin& origin = *origins_.find(tag);
+    engine_.cancel({tag, origin.gpulet, origin.model, origin.deadline});
+  }
+  cancels_.clear();
 }
 
 void ExecutorLoop::on_message(const std::string& frontend, std::vector<Message>& frames) {
@@ -127,6 +144,11 @@ void ExecutorLoop::on_message(const std::string& frontend, std::vector<Message>&
     return;
   }
   if (kind == DataKind::kRequest) return on_request(frontend, frames);
+  DataCancel cancel;
+  if (kind == DataKind::kCancel && unpack(head, cancel)) {
+    cancels_.emplace(cancel.tag, frontend);
+    return;
+  }
   DataPing ping;
   if (kind == DataKind::kPing && unpack(head, ping)) {
     ping.kind = DataKind::kPong;
@@ -153,6 +175,9 @@ void ExecutorLoop::on_request(const std::string& frontend, std::vector<Message>&
   submission.model = request.model;
   submission.arrival = exec::now();
   submission.deadline = submission.arrival + Nanos(request.budget_ns);
+  origin->gpulet = submission.gpulet;
+  origin->model = submission.model;
+  origin->deadline = submission.deadline;
   submission.payload = std::make_unique<FramePayload>(std::move(frames));
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -37,12 +38,16 @@ class ExecutorLoop {
   struct Origin {
     std::string frontend;
     std::uint64_t tag = 0;
+    std::int32_t gpulet = 0;
+    std::int32_t model = 0;
+    Nanos deadline{0};
   };
 
   void run();
   bool receive();
   void on_message(const std::string& frontend, std::vector<Message>& frames);
   void on_request(const std::string& frontend, std::vector<Message>& frames);
+  void cancel_asked();
   void answer_completions();
   void send(const std::string& frontend, Message head, std::vector<Message>* rest);
 
@@ -52,6 +57,7 @@ class ExecutorLoop {
   SlotTable<Origin> origins_;
   std::unordered_set<std::string> greeted_;
   std::vector<exec::Submission> burst_;
+  std::unordered_multimap<std::uint64_t, std::string> cancels_;  // tag -> frontend, of this burst
   std::vector<exec::Completion> completions_;
   Mailbox mailbox_;
   LoopThread thread_{"glet-executor", mailbox_};

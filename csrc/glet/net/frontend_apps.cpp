@@ -34,7 +34,7 @@ void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vec
   pending->model = model;
   pending->arrival = now;
   pending->deadline = deadline;
-  pending->retried = false;
+  pending->retried = pending->cancelled = false;
   pending->part = part;
   pending->frames = std::move(frames);
   FrontendModelStats& counts = models_[static_cast<std::size_t>(model)]->counters.counts;

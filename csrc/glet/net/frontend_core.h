@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -36,7 +37,8 @@ struct RouteSpec {
 struct FrontendModelStats {
   std::string model;
   bool is_app = false;
-  std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0;
+  std::uint64_t received = 0, ok = 0, late = 0, full = 0, failed = 0, unavailable = 0, invalid = 0,
+                cancelled = 0;
   std::uint64_t good = 0;                 // ok, answered by the deadline
   std::uint64_t retried = 0, unsent = 0;  // unsent: the client had gone, or did not read
   std::size_t outstanding = 0;
@@ -144,6 +146,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     Nanos arrival{0};
     Nanos deadline{0};
     bool retried = false;
+    bool cancelled = false;       // nobody wants it: sent nowhere again
     std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
   };
@@ -168,6 +171,10 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void forget_idle_clients(Nanos now);
   bool send_to_client(const std::string& client, std::string_view header,
                       std::vector<Message>* frames);
+  // frontend_cancel.cpp
+  void on_cancel(const std::string& client, const ClientHeader& header);
+  void cancel_asked();
+  void send_cancel(Pending& pending, std::uint64_t tag);
   // frontend_apps.cpp
   // The run, 0 when it has ended at once.
   std::uint64_t start_app(Model& app, AppCaller caller, std::vector<Message> inputs);
@@ -193,9 +200,9 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void ask_python(WebRequest request) override { on_web(std::move(request)); }
   void flush_doors(Nanos now);
 
-  // A deadline that cannot be: the outcome and one line.
-  static std::optional<std::pair<exec::Outcome, std::string>> refuse_deadline(
-      const ServedModel& served, double deadline_ms);
+  // Of a request that is not let in: the outcome and one line.
+  std::optional<std::pair<exec::Outcome, std::string>> refuse_entry(Model& model,
+                                                                    double deadline_ms);
   const Model* find(std::string_view name) const;
   Model* find(std::string_view name);
   batch::ModelId intern(const std::string& name);
@@ -215,6 +222,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::vector<Message> frames_;  // of the message at hand
   std::string client_;           // who sent it
   std::string scratch_;
+  std::set<std::pair<std::int64_t, std::string>> cancels_;  // (id, client) of this burst
+  std::set<std::string> gone_;                              // clients that nothing can be sent to
   bool starting_ = false;
   bool admitting_ = true;
   bool forwarded_ = false;

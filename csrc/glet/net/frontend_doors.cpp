@@ -88,10 +88,9 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
     return 0;
   };
   const double budget_ms = deadline_ms.value_or(model->served->slo_ms());
-  if (const auto reason = refuse_deadline(*model->served, budget_ms)) {
+  if (const auto reason = refuse_entry(*model, budget_ms)) {
     return refused(reason->first, reason->second);
   }
-  if (!admitting_) return refused(exec::Outcome::kUnavailable, "this frontend is stopping");
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(budget_ms * kNanosPerMilli));
   const batch::ModelId id = model_ids_.find(name)->second;
   if (model->app) {
@@ -100,12 +99,13 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
     return run == 0 ? 0 : run | kRunBit;
   }
   auto [tag, pending] = pending_.take();
+  pending->client.clear();
   pending->door = &door;
   pending->call = call;
   pending->model = id;
   pending->arrival = now;
   pending->deadline = deadline;
-  pending->retried = false;
+  pending->retried = pending->cancelled = false;
   pending->part.reset();
   pending->frames = std::move(frames);
   ++counts.outstanding;
@@ -119,17 +119,23 @@ void FrontendCore::cancel(std::uint64_t tag) {
     const auto caller = apps_.cancel(tag & ~kRunBit);
     if (!caller) return;
     id = caller->app;
+    const std::uint64_t run = tag & ~kRunBit;
+    for (const std::uint64_t part : pending_.tags_where(
+             [run](const Pending& pending) { return pending.part && pending.part->run == run; })) {
+      send_cancel(*pending_.find(part), part);
+    }
   } else {
     Pending* pending = pending_.find(tag);
     if (pending == nullptr) return;
     id = pending->model;
+    send_cancel(*pending, tag);
     router_.done(pending->model, pending->gpulet);
     pending->frames.clear();
     pending_.release(tag);
   }
   FrontendModelStats& counts = models_[static_cast<std::size_t>(id)]->counters.counts;
   --counts.outstanding;
-  ++counts.unsent;
+  ++counts.cancelled;
 }
 
 void FrontendCore::count_refused(std::string_view name, exec::Outcome outcome) {

@@ -51,6 +51,7 @@ bool FrontendCore::receive(Nanos now) {
     ++handled;
   }
   for (const auto& door : doors_) more |= door->receive(now);
+  if (!cancels_.empty() || !gone_.empty()) cancel_asked();
   return more || forwarded_ || handled == kBurst;
 }
 
@@ -78,6 +79,8 @@ void FrontendCore::on_client_message(Nanos now) {
     return refuse(nullptr, client_, std::nullopt, "invalid_input", e.what());
   }
   if (header.op == "hello") return on_hello(client_, header, now);
+  // Without a hello too: a client may have been forgotten while it waits for a long request.
+  if (header.op == "cancel") return on_cancel(client_, header);
   const auto known = clients_.find(client_);
   if (known == clients_.end()) {
     return refuse(nullptr, client_, header.id, "hello_required",
@@ -117,21 +120,15 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   if (model == nullptr) {
     return refuse(nullptr, client, header.id, "model_not_found", unknown_model(header.model));
   }
+  if (!cancels_.empty()) cancels_.erase({*header.id, client});  // of an earlier one of this id
   FrontendModelStats& counts = model->counters.counts;
   ++counts.received;
   if (const auto reason = model->served->refuse(header, frames_)) {
     return refuse(model, client, header.id, "invalid_input", *reason);
   }
   const double deadline_ms = header.deadline_ms.value_or(model->served->slo_ms());
-  if (const auto reason = refuse_deadline(*model->served, deadline_ms)) {
+  if (const auto reason = refuse_entry(*model, deadline_ms)) {
     return refuse(model, client, header.id, outcome_code(reason->first), reason->second);
-  }
-  if (!admitting_) {
-    return refuse(model, client, header.id, "unavailable", "this frontend is stopping");
-  }
-  if (!model->admission.admit()) {
-    return refuse(model, client, header.id, "full",
-                  "'" + model->served->name() + "' is asked for more than can be answered in time");
   }
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
   if (model->app) {
@@ -148,7 +145,7 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   pending->model = model_ids_.find(header.model)->second;
   pending->arrival = now;
   pending->deadline = deadline;
-  pending->retried = false;
+  pending->retried = pending->cancelled = false;
   pending->part.reset();
   pending->frames.clear();
   std::swap(pending->frames, frames_);
@@ -236,6 +233,9 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
       return finish(reply.tag, reply.outcome,
                     "model '" + name + "' could not answer within " + budget + " ms");
     }
+    if (reply.outcome == exec::Outcome::kCancelled) {
+      return finish(reply.tag, reply.outcome, "taken back by the client");
+    }
     if (reply.outcome == exec::Outcome::kFull) {
       return finish(reply.tag, reply.outcome, "the queue of model '" + name + "' is full");
     }
@@ -274,6 +274,9 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
 void FrontendCore::retry_or_refuse(std::uint64_t tag, Nanos now) {
   Pending& pending = *pending_.find(tag);
   router_.done(pending.model, pending.gpulet);
+  if (pending.cancelled) {
+    return finish(tag, exec::Outcome::kCancelled, "taken back by the client");
+  }
   const bool is_unwanted = pending.part && !apps_.running(pending.part->run);
   if (pending.retried || is_unwanted || now >= pending.deadline) {
     return finish(tag, exec::Outcome::kUnavailable,
@@ -305,17 +308,27 @@ void FrontendCore::finish(std::uint64_t tag, exec::Outcome outcome, std::string_
   }
 }
 
-std::optional<std::pair<exec::Outcome, std::string>> FrontendCore::refuse_deadline(
-    const ServedModel& served, double deadline_ms) {
+std::optional<std::pair<exec::Outcome, std::string>> FrontendCore::refuse_entry(
+    Model& model, double deadline_ms) {
+  const ServedModel& served = *model.served;
   if (!std::isfinite(deadline_ms) || deadline_ms > kLongestDeadlineMs) {
     return std::pair(exec::Outcome::kInvalid,
                      "deadline_ms " + format_ms(deadline_ms) +
                          "; valid is a number of milliseconds up to 86400000 (one day)");
   }
-  if (deadline_ms > 0) return std::nullopt;
-  return std::pair(exec::Outcome::kLate, "deadline_ms " + format_ms(deadline_ms) +
-                                             " has passed already; the SLO of '" + served.name() +
-                                             "' is " + format_ms(served.slo_ms()) + " ms");
+  if (deadline_ms <= 0) {
+    return std::pair(exec::Outcome::kLate, "deadline_ms " + format_ms(deadline_ms) +
+                                               " has passed already; the SLO of '" + served.name() +
+                                               "' is " + format_ms(served.slo_ms()) + " ms");
+  }
+  if (!admitting_) {
+    return std::pair(exec::Outcome::kUnavailable, std::string("this frontend is stopping"));
+  }
+  if (!model.admission.admit()) {
+    return std::pair(exec::Outcome::kFull,
+                     "'" + served.name() + "' is asked for more than can be answered in time");
+  }
+  return std::nullopt;
 }
 
 void FrontendCore::refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
@@ -338,6 +351,9 @@ void FrontendCore::count(FrontendModelStats& counts, exec::Outcome outcome) {
     case exec::Outcome::kInvalid:
       ++counts.invalid;
       break;
+    case exec::Outcome::kCancelled:
+      ++counts.cancelled;
+      break;
     default:
       ++counts.failed;
       break;
@@ -349,7 +365,7 @@ bool FrontendCore::send_to_client(const std::string& client, std::string_view he
   Message identity{std::string_view(client)};
   const auto sent = clients_socket_.send(identity, true);
   if (sent != Socket::Sent::kYes) {
-    if (sent == Socket::Sent::kNoPeer) clients_.erase(client);
+    if (sent == Socket::Sent::kNoPeer && clients_.erase(client) > 0) gone_.insert(client);
     return false;
   }
   Message head{header};

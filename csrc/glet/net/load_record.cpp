@@ -76,6 +76,7 @@ LoadProgress LoadCounters::read() {
   progress.full = outcome(exec::Outcome::kFull);
   progress.unavailable = outcome(exec::Outcome::kUnavailable);
   progress.failed = outcome(exec::Outcome::kFailed) + outcome(exec::Outcome::kInvalid);
+  progress.cancelled = outcome(exec::Outcome::kCancelled);
   progress.good = good_.load(std::memory_order_relaxed);
   progress.sent = sent_.load(std::memory_order_relaxed);
 

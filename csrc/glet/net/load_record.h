@@ -17,7 +17,7 @@
 namespace glet::net {
 
 // The values of exec::Outcome, and one for requests that were never answered.
-inline constexpr std::int32_t kUnanswered = 6;
+inline constexpr std::int32_t kUnanswered = 7;
 
 // One request of a load run. Times count from the start of the run; -1 where there is none.
 struct LoadRecord {
@@ -59,7 +59,8 @@ void check_schedule(const std::string& where, std::size_t samples,
 
 // A model's counters since the start; quantiles and mean batch since the previous reading.
 struct LoadProgress {
-  std::uint64_t sent = 0, ok = 0, good = 0, late = 0, full = 0, failed = 0, unavailable = 0;
+  std::uint64_t sent = 0, ok = 0, good = 0, late = 0, full = 0, failed = 0, unavailable = 0,
+                cancelled = 0;
   double p50_ms = 0.0, p99_ms = 0.0;  // NaN when nothing was answered in between
   double mean_batch = 0.0;
   std::string first_error;  // code and message of the first failed answer

@@ -63,7 +63,7 @@ ClientHeader read_client_header(std::span<const std::byte> frame) {
     }
   });
   if (header.op.empty())
-    throw WireError("the header has no `op`; valid: hello, infer, models, stats");
+    throw WireError("the header has no `op`; valid: hello, infer, cancel, models, stats");
   return header;
 }
 
@@ -94,6 +94,7 @@ std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes) {
     exec::TensorSpec& spec = specs.emplace_back();
     spec.name = reader.string();
     spec.dtype = exec::dtype_from_name(reader.string());
+    if (spec.is_bytes()) spec.max_bytes = exec::kAnyLength;
     const std::uint32_t dimensions = reader.array_size();
     if (dimensions > kMaxDimensions) {
       throw WireError("tensor '" + spec.name + "' claims " + std::to_string(dimensions) +
@@ -134,6 +135,17 @@ std::string encode_infer(std::int64_t id, std::string_view model, std::string_vi
     writer.string("deadline_ms");
     writer.number(*deadline_ms);
   }
+  return out;
+}
+
+std::string encode_op(std::string_view op, std::int64_t id) {
+  std::string out;
+  MsgpackWriter writer(out);
+  writer.map(2);
+  writer.string("op");
+  writer.string(op);
+  writer.string("id");
+  writer.integer(id);
   return out;
 }
 
@@ -224,13 +236,16 @@ std::string_view outcome_code(exec::Outcome outcome) {
       return "unavailable";
     case exec::Outcome::kInvalid:
       return "invalid_input";
+    case exec::Outcome::kCancelled:
+      return "cancelled";
   }
   return "failed";
 }
 
 exec::Outcome outcome_from_code(std::string_view code) {
-  for (const auto outcome : {exec::Outcome::kLate, exec::Outcome::kFull,
-                             exec::Outcome::kUnavailable, exec::Outcome::kInvalid}) {
+  for (const auto outcome :
+       {exec::Outcome::kLate, exec::Outcome::kFull, exec::Outcome::kUnavailable,
+        exec::Outcome::kInvalid, exec::Outcome::kCancelled}) {
     if (code == outcome_code(outcome)) return outcome;
   }
   return exec::Outcome::kFailed;

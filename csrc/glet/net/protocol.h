@@ -38,12 +38,16 @@ ClientHeader read_client_header(std::span<const std::byte> frame);
 std::string encode_specs(const std::vector<exec::TensorSpec>& specs);
 
 // Throws WireError unless `bytes` is such a list, with at most 64 tensors of at most 16 dimensions.
-// A dtype that does not exist throws ArgumentError.
+// A dtype that does not exist throws ArgumentError. Elements of `bytes` tensors may have any
+// length.
 std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
 
 std::string encode_hello(std::string_view role);
 std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
                          std::optional<double> deadline_ms);
+
+// An op without inputs: models, stats, cancel.
+std::string encode_op(std::string_view op, std::int64_t id);
 
 struct ResultTimes {
   int batch = 0;
@@ -73,14 +77,21 @@ struct ServerHeader {
 ServerHeader read_server_header(std::span<const std::byte> frame);
 
 // Wire code of an outcome that is not kOk: "late", "full", "failed", "unavailable",
-// "invalid_input".
+// "invalid_input", "cancelled".
 std::string_view outcome_code(exec::Outcome outcome);
 // The reverse, for a client's own counts; kFailed for codes that are none of those.
 exec::Outcome outcome_from_code(std::string_view code);
 
 // ---- frontend <-> executor: a fixed little-endian struct, then the tensor frames ----
 
-enum class DataKind : std::uint8_t { kHello = 0, kRequest = 1, kReply = 2, kPing = 3, kPong = 4 };
+enum class DataKind : std::uint8_t {
+  kHello = 0,
+  kRequest = 1,
+  kReply = 2,
+  kPing = 3,
+  kPong = 4,
+  kCancel = 5,
+};
 
 struct DataHello {
   DataKind kind = DataKind::kHello;
@@ -125,5 +136,12 @@ struct DataPing {
   std::uint64_t count = 0;
 };
 static_assert(sizeof(DataPing) == 16);
+
+struct DataCancel {
+  DataKind kind = DataKind::kCancel;
+  std::uint8_t reserved[7] = {};
+  std::uint64_t tag = 0;  // of the request that is not wanted any more
+};
+static_assert(sizeof(DataCancel) == 16);
 
 }  // namespace glet::net

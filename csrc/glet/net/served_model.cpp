@@ -110,6 +110,12 @@ std::optional<std::string> ServedModel::refuse_sizes(std::span<const Message> fr
            std::to_string(wanted.size()) + " inputs; expected one each of " + list_names(wanted);
   }
   for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].is_bytes()) {
+      const std::string wrong = wanted[i].misfit(frames[i].bytes());
+      if (wrong.empty()) continue;
+      return "model '" + name_ + "' input '" + wanted[i].name + "': its frame " + wrong + " (" +
+             describe(wanted[i]) + ")";
+    }
     if (frames[i].size() == wanted[i].bytes()) continue;
     return "model '" + name_ + "' input '" + wanted[i].name + "': frame of " +
            std::to_string(frames[i].size()) + " bytes, expected " +
@@ -122,7 +128,7 @@ std::optional<std::string> ServedModel::refuse_outputs(std::span<const Message> 
   const auto& wanted = signature_.outputs;
   bool fits = frames.size() == wanted.size();
   for (std::size_t i = 0; fits && i < wanted.size(); ++i) {
-    fits = frames[i].size() == wanted[i].bytes();
+    fits = wanted[i].misfit(frames[i].bytes()).empty();
   }
   if (fits) return std::nullopt;
   return "model '" + name_ + "': its executor answered with " + std::to_string(frames.size()) +

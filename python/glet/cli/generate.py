@@ -17,7 +17,7 @@ from glet.wire.zmq_path import libzmq_path
 LOOK_EVERY_S = 0.5
 DRAIN_S = 10.0
 NS_PER_S = 1e9
-Sample = list[tuple[str, NDArray[Any]]]
+Sample = list[tuple[str, NDArray[Any], str | None]]
 
 
 class ModelLoad(msgspec.Struct, frozen=True, kw_only=True):

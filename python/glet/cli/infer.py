@@ -102,7 +102,7 @@ def write_outputs(path: Path, outputs: dict[str, NDArray[Any]]) -> None:
     """Raises ConfigError when the file cannot be written."""
     try:
         with path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **outputs)
+            np.savez(file, allow_pickle=False, **{n: plain(a) for n, a in outputs.items()})
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -116,16 +116,35 @@ def as_json(model: str, result: Result, outputs: dict[str, NDArray[Any]]) -> dic
         "batch_ms": result.batch_ms,
         "execute_ms": result.execute_ms,
         "outputs": {
-            name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.tolist()}
+            name: {
+                "dtype": dtype_name(array),
+                "shape": list(array.shape),
+                "data": plain(array, text=True).tolist(),
+            }
             for name, array in outputs.items()
         },
     }
 
 
+def dtype_name(array: NDArray[Any]) -> str:
+    """The wire's name of it."""
+    return "bytes" if array.dtype == object else array.dtype.name
+
+
+def plain(array: NDArray[Any], *, text: bool = False) -> NDArray[Any]:
+    """Strings as an array without objects: of bytes, or of text in which \\x.. is no UTF-8."""
+    if array.dtype != object:
+        return array
+    if not text:
+        return array.astype(np.bytes_)
+    decoded = [element.decode("utf-8", "backslashreplace") for element in array.flat]
+    return np.array(decoded, dtype=np.str_).reshape(array.shape)
+
+
 def show(result: Result, outputs: dict[str, NDArray[Any]]) -> None:
     """Prints outputs, shortened by numpy where they are long."""
     for name, array in outputs.items():
-        print(f"{name}: {array.dtype.name} {list(array.shape)}")
+        print(f"{name}: {dtype_name(array)} {list(array.shape)}")
         print(np.array2string(array, precision=5, threshold=100))
     print(
         f"batch {result.batch}, queue {result.queue_ms:.3f} ms, batching {result.batch_ms:.3f} ms, "

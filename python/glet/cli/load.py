@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from glet.cli.generate import Generated, ModelLoad, Sample, generate
+from glet.cli.generate import Generated, ModelLoad, generate
 from glet.cli.table import report_tables
 from glet.client import Client
 from glet.clock import Clock, SystemClock
@@ -198,10 +198,11 @@ def model_load(
     if stored is None:
         made_up = [random_inputs(specs, rng) for _ in range(MADE_UP_SAMPLES)]
         stored = made_up, None
+    dtypes = {tensor: dtype for tensor, dtype, _ in specs}
     return ModelLoad(
         name=name,
         slo_ms=slo_ms,
-        samples=stored[0],
+        samples=[[(n, array, dtypes.get(n)) for n, array in row] for row in stored[0]],
         # What an emulated device answers is no answer.
         labels=None if served[name].get("emulated") else stored[1],
         times_s=times_s,
@@ -211,7 +212,7 @@ def model_load(
 
 def stored_samples(
     name: str, repository: Repository | None
-) -> tuple[list[Sample], NDArray[np.int64] | None] | None:
+) -> tuple[list[list[tuple[str, NDArray[Any]]]], NDArray[np.int64] | None] | None:
     """The repository's samples and labels of a model, if it has some."""
     if repository is None or name not in repository.names():
         return None

@@ -88,6 +88,7 @@ def resolve(name: str, config: AppConfig, models: Mapping[str, ModelSpec]) -> Ap
     a limit of glet.types.app, an input or a stage that no output needs.
     """
     known = {each.name: each for each in config.stage}
+    _refuse_bytes(config, models)
     tensors = {Source(tensor=spec.name): spec for spec in config.input}
     stages: list[AppStage] = []
     for each in _in_order(config.stage, known):
@@ -112,6 +113,22 @@ def resolve(name: str, config: AppConfig, models: Mapping[str, ModelSpec]) -> Ap
         stages=tuple(stages),
         outputs=outputs,
     )
+
+
+def _refuse_bytes(config: AppConfig, models: Mapping[str, ModelSpec]) -> None:
+    """Their sizes are not known before: stages could neither cut nor gather them."""
+    places = [("", config.input)]
+    for each in config.stage:
+        if each.model in models:
+            signature = models[each.model].signature
+            places.append((f"stage {each.name!r}: ", (*signature.inputs, *signature.outputs)))
+    for where, specs in places:
+        for spec in specs:
+            if spec.is_bytes:
+                raise ConfigError(
+                    f"{where}{spec.name!r} is of bytes, which apps do not hand on; "
+                    "ask the model itself"
+                )
 
 
 def _source(text: str, where: str, known: Mapping[str, StageConfig]) -> Source:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from glet.types.model import ModelSpec, Signature, TensorSpec, check_signature
+from glet.types.model import DEFAULT_MAX_BYTES, ModelSpec, Signature, TensorSpec, check_signature
 
 RunnerChoice = Literal["auto", "compiled", "python"]
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -48,6 +48,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             )
 
     @property
+    def bytes_tensor(self) -> str | None:
+        """The name of an input or output of strings, which only models in Python have."""
+        return next((spec.name for spec in (*self.input, *self.output) if spec.is_bytes), None)
+
+    @property
     def signature(self) -> Signature:
         return Signature(inputs=self.input, outputs=self.output)
 
@@ -83,6 +88,8 @@ def to_toml(config: ModelConfig) -> str:
         for spec in specs:
             lines += ["", f"[[{role}]]", f"name = {quoted(spec.name)}"]
             lines += [f"dtype = {quoted(spec.dtype)}", f"shape = {list(spec.shape)}"]
+            if spec.is_bytes and spec.max_bytes != DEFAULT_MAX_BYTES:
+                lines.append(f"max_bytes = {spec.max_bytes}")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,8 @@ from glet.wire.counters import FrontendCounters
 NS_PER_MS = 1e6
 Buckets = tuple[tuple[int, int], ...]
 """Of a histogram, those that are not empty: (upper end in nanoseconds, count), rising."""
-_COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "invalid")
+_COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "invalid",
+            "cancelled")  # fmt: skip
 
 
 def added(left: FrontendCounters, right: FrontendCounters) -> FrontendCounters:
@@ -79,4 +80,5 @@ def outcomes(counted: Iterable[FrontendCounters]) -> Outcomes:
         failed=sum(row.failed for row in rows),
         unavailable=sum(row.unavailable for row in rows),
         invalid=sum(row.invalid for row in rows),
+        cancelled=sum(row.cancelled for row in rows),
     )

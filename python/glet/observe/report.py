@@ -39,7 +39,8 @@ class Outcome(IntEnum):
     FAILED = 3
     UNAVAILABLE = 4
     INVALID = 5
-    UNANSWERED = 6
+    CANCELLED = 6
+    UNANSWERED = 7
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ def model_report(records: Records, model: LoadedModel, seconds: float) -> dict[s
         "full": counts[Outcome.FULL],
         "failed": sum(counts[kind] for kind in failed),
         "unavailable": counts[Outcome.UNAVAILABLE],
+        "cancelled": counts[Outcome.CANCELLED],
         "unanswered": counts[Outcome.UNANSWERED],
         **{name: quantile(latency_ms, percent) for name, percent in QUANTILES.items()},
         "mean_batch": mean(ok["batch"]),

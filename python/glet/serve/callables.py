@@ -36,6 +36,7 @@ def load_callable(entry: Entry) -> BatchCallable:
         # Who gives a module of torch has imported torch.
         torch_there = sys.modules.get("torch")
         if torch_there is not None and isinstance(found, torch_there.nn.Module):
+            refuse_bytes(entry)
             return _over_torch(entry.name, found)
         return found
     find_torch()
@@ -53,6 +54,16 @@ def load_callable(entry: Entry) -> BatchCallable:
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise ModelError(f"model {entry.name!r}: {_first_line(error)}") from error
     return _over_torch(entry.name, module)
+
+
+def refuse_bytes(entry: Entry) -> None:
+    """Raises ModelError when a module of torch is to take or give strings."""
+    tensor = entry.config.bytes_tensor
+    if tensor is not None:
+        raise ModelError(
+            f"model {entry.name!r}: {tensor!r} is of bytes and model.py gives a module of torch, "
+            "which has none; give a function over numpy arrays"
+        )
 
 
 def _over_torch(name: str, module: "torch.nn.Module") -> BatchCallable:

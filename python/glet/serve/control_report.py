@@ -10,7 +10,7 @@ from glet.wire.counters import FrontendCounters
 from glet.wire.messages import BackendState
 
 COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "invalid",
-           "outstanding")  # fmt: skip
+           "cancelled", "outstanding")  # fmt: skip
 
 
 def counters(

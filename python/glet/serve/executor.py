@@ -129,6 +129,7 @@ def _counters(stats: Any, now_s: float) -> ModelCounters:
         late=stats.late,
         full=stats.full,
         failed=stats.failed,
+        cancelled=stats.cancelled,
         batches=stats.batches,
         items=stats.items,
         waiting=stats.waiting,

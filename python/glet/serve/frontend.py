@@ -348,7 +348,8 @@ class Frontend:
         return {
             "op": "error",
             "error": "invalid_input",
-            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats, observation",
+            "message": f"op {op!r} is unknown; "
+            "valid are hello, infer, cancel, models, stats, observation",
         }
 
 

@@ -214,6 +214,7 @@ def _counters(counters: ModelCounters | None) -> dict[str, Any]:
         "late": counters.late,
         "full": counters.full,
         "failed": counters.failed,
+        "cancelled": counters.cancelled,
         "batches": counters.batches,
         "items": counters.items,
         "waiting": counters.waiting,

@@ -228,4 +228,4 @@ def native_signature(signature: Signature) -> Any:
 
 def native_tensor(spec: TensorSpec) -> Any:
     """The core's TensorSpec."""
-    return core.TensorSpec(spec.name, spec.dtype, list(spec.shape))
+    return core.TensorSpec(spec.name, spec.dtype, list(spec.shape), spec.max_bytes)

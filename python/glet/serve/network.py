@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from glet.config.model import Precision
 from glet.errors import ModelError
-from glet.serve.callables import load_source
+from glet.serve.callables import load_source, refuse_bytes
 from glet.serve.repository import Entry, Form
 from glet.serve.torch_path import find_torch
 from glet.types.model import Signature, TensorSpec
@@ -149,7 +149,10 @@ def _from_callable(entry: Entry) -> "torch.nn.Module | None":
     import torch
 
     found: object = load_source(entry)
-    return found.eval() if isinstance(found, torch.nn.Module) else None
+    if not isinstance(found, torch.nn.Module):
+        return None
+    refuse_bytes(entry)
+    return found.eval()
 
 
 def _from_file(entry: Entry) -> "torch.nn.Module":

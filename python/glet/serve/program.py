@@ -27,6 +27,9 @@ _DTYPES = {
     8: "float64",
     12: "bool",
     13: "bfloat16",
+    28: "uint16",
+    34: "uint32",
+    35: "uint64",
 }
 _SYMBOL = re.compile(r"^(?:Symbol\('(\w+)'.*\)|(\w+))$")
 

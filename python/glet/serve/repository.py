@@ -25,7 +25,7 @@ from glet.config.model import ModelConfig
 from glet.errors import ConfigError
 from glet.serve.program import mismatches, read_program
 from glet.types.app import AppSpec
-from glet.types.model import ModelSpec
+from glet.types.model import ModelSpec, TensorSpec
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CALLABLES = ("infer", "load")
@@ -202,7 +202,7 @@ def read_samples(entry: Entry) -> Samples | None:
                 f"model {entry.name!r}: in {path.name}, {spec.name!r} {has}; "
                 f"it must be (n, {', '.join(str(size) for size in spec.shape)})"
             )
-        inputs[spec.name] = array.astype(spec.dtype)
+        inputs[spec.name] = _as_input(entry, path.name, spec, array)
     counts = {len(array) for array in (*inputs.values(), *_labels(arrays))}
     if len(counts) != 1:
         raise ConfigError(f"model {entry.name!r}: the arrays in {path.name} differ in length")
@@ -210,11 +210,24 @@ def read_samples(entry: Entry) -> Samples | None:
     return Samples(inputs=inputs, labels=labels)
 
 
+def _as_input(entry: Entry, file: str, spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """In the dtype in which numpy has the input."""
+    if spec.is_bytes == (array.dtype.kind in "SU"):
+        return array.astype(object if spec.is_bytes else spec.dtype)
+    raise ConfigError(
+        f"model {entry.name!r}: in {file}, {spec.name!r} is {array.dtype.name}; "
+        f"model.toml says {spec.dtype}"
+    )
+
+
 def _labels(arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     return [arrays["labels"]] if "labels" in arrays else []
 
 
 def _contradictions(entry: Entry) -> list[str]:
+    tensor = entry.config.bytes_tensor
+    if tensor is not None and entry.form is not Form.CALLABLE:
+        return [f"{tensor!r} is of bytes, which needs model.py; this is {entry.form.value}"]
     if entry.form is not Form.PROGRAM and entry.config.runner == "compiled":
         return [f"runner = 'compiled' needs model.pt2, this is {entry.form.value}"]
     try:

@@ -14,6 +14,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     unavailable: int = 0
     invalid: int = 0
+    cancelled: int = 0
 
 
 class ModelObservation(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     late: int = 0
     full: int = 0
     failed: int = 0
+    cancelled: int = 0
     batches: int = 0
     items: int = 0
     waiting: int = 0
@@ -42,5 +43,6 @@ class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     unavailable: int = 0
     invalid: int = 0
+    cancelled: int = 0
     outstanding: int = 0
     latency: tuple[tuple[int, int], ...] = ()

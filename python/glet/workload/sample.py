@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from glet.errors import ConfigError
 
 FLOATS = ("float32", "float64", "float16")
-INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 LARGEST_INTEGER = 9
 """Small, so that a made-up index is likely to be one that the model has."""
 
@@ -18,6 +18,8 @@ def random_inputs(
     specs: Sequence[tuple[str, str, Sequence[int]]], rng: np.random.Generator
 ) -> list[tuple[str, NDArray[Any]]]:
     """One request's inputs: floats in [0, 1), integers in 0..9; bfloat16 as uint16 bits.
+
+    Strings are one digit each.
 
     `specs` lists (name, dtype, shape). Raises ConfigError for a dtype that does not exist.
     """
@@ -36,4 +38,6 @@ def random_tensor(dtype: str, shape: Sequence[int], rng: np.random.Generator) ->
         return rng.integers(0, LARGEST_INTEGER, size, endpoint=True).astype(dtype)
     if dtype == "bool":
         return np.asarray(rng.integers(0, 2, size)).astype(np.bool_)
+    if dtype == "bytes":
+        return rng.integers(0, LARGEST_INTEGER, size, endpoint=True).astype("S1").astype(object)
     raise ConfigError(f"inputs of dtype {dtype!r} cannot be made up")
