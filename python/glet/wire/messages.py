@@ -18,7 +18,7 @@ from glet.wire.counters import FrontendCounters, ModelCounters
 VERSION = 1
 
 Role = Literal["frontend", "backend", "executor", "controller"]
-ModelPhase = Literal["known", "compiling", "failed"]
+ModelPhase = Literal["known", "compiling", "failed", "unloaded"]
 ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
 GpuletPhase = Literal["starting", "ready", "draining", "failed"]
 LoadedPhase = Literal["loading", "ready", "draining", "failed"]
@@ -72,6 +72,44 @@ class StateSeen(Message, frozen=True, kw_only=True):
     """The frontend routes by this state, and sends nothing to what it calls draining."""
 
     seq: int
+
+
+class OfferModel(Message, frozen=True, kw_only=True):
+    """The model or app may be served: its entry is read again. Answered by ModelRead.
+
+    `slo_ms` and `max_batch` hold in place of the entry's own, until it is offered again.
+    """
+
+    request: int
+    name: str
+    slo_ms: float | None = None
+    max_batch: int | None = None
+
+
+class WithdrawModel(Message, frozen=True, kw_only=True):
+    """The model or app is not to be served until it is offered again. Answered by ModelRead.
+
+    `reason` is kept for whoever asks; empty: it was wanted.
+    """
+
+    request: int
+    name: str
+    reason: str = ""
+
+
+class ModelRead(Message, frozen=True, kw_only=True):
+    """Answer to OfferModel and WithdrawModel, after a state that shows what became of it.
+
+    `error` says why the entry cannot be served, `is_missing` that there is none; all is as it was
+    then. `is_stale`: what executors have of it is not what its entry is now; it has to be withdrawn
+    and offered again.
+    """
+
+    request: int
+    name: str
+    error: str = ""
+    is_missing: bool = False
+    is_stale: bool = False
 
 
 class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +166,8 @@ class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the backend's repository, or one that a plan names and nobody has.
 
-    `cost` compares models with each other: a latency where one is known, else the file's size.
+    `unloaded` is one that was withdrawn; `error` is the reason, if one was given. `cost` compares
+    models with each other: a latency where one is known, else the file's size.
     """
 
     name: str
@@ -144,6 +183,7 @@ class AppState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: AppSpec | None = None
     error: str = ""
+    unloaded: bool = False
 
 
 class BackendState(Message, frozen=True, kw_only=True):
@@ -354,8 +394,8 @@ class Observed(Message, frozen=True, kw_only=True):
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
-FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen
-BackendToFrontend = Hello | Refused | BackendState
+FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen | OfferModel | WithdrawModel
+BackendToFrontend = Hello | Refused | BackendState | ModelRead
 BackendToExecutor = (
     Hello
     | Refused
