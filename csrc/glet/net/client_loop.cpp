@@ -21,14 +21,16 @@ Nanos from_milliseconds(double milliseconds) {
   return Nanos(static_cast<std::int64_t>(clamped * kNanosPerMilli));
 }
 
-std::string encode_op(std::string_view op, std::int64_t id) {
+std::string encode_op(std::string_view op, std::int64_t id,
+                      const std::vector<std::string>& fields) {
   std::string out;
   MsgpackWriter writer(out);
-  writer.map(2);
+  writer.map(static_cast<std::uint32_t>(2 + fields.size()));
   writer.string("op");
   writer.string(op);
   writer.string("id");
   writer.integer(id);
+  for (const std::string& field : fields) writer.raw(field);
   return out;
 }
 
@@ -65,7 +67,7 @@ std::int64_t ClientLoop::submit(std::string_view model, std::string_view encoded
   return enqueue(std::move(request));
 }
 
-std::int64_t ClientLoop::submit_op(std::string_view op) {
+std::int64_t ClientLoop::submit_op(std::string_view op, const std::vector<std::string>& fields) {
   ClientRequest request;
   request.give_up = exec::now() + options_.timeout;
   request.tensors = std::make_shared<const Frames>();
@@ -73,7 +75,7 @@ std::int64_t ClientLoop::submit_op(std::string_view op) {
     const std::lock_guard lock(mutex_);
     request.id = next_id_++;
   }
-  request.header = Message(encode_op(op, request.id));
+  request.header = Message(encode_op(op, request.id, fields));
   return enqueue(std::move(request));
 }
 

@@ -119,6 +119,11 @@ struct DataReply {
 };
 static_assert(sizeof(DataReply) == 40);
 
+inline ResultTimes times_of(const DataReply& reply) {
+  return {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
+          Nanos(reply.execute_ns)};
+}
+
 struct DataPing {
   DataKind kind = DataKind::kPing;  // kPong carries the same count back
   std::uint8_t reserved[7] = {};

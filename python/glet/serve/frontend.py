@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glet.errors import ConfigError, UnavailableError
 from glet.native import core
 from glet.plan import model_list
 from glet.plan.even import without
+from glet.serve import load_ops
 from glet.serve.backend_link import BackendLink
 from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import bare, counters
@@ -32,6 +34,7 @@ from glet.serve.route_table import RouteTable, routing
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
+from glet.serve.web.frontend_web import FrontendWeb
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
 from glet.wire.messages import BackendState, FrontendReport
@@ -89,6 +92,12 @@ class Frontend:
         self._name = f"{socket.gethostname()} {self._endpoint}"
         self._control = open_link(cluster, self._context, self._name, folder, clock)
         self._loading = Loading(self._links, self, clock)
+        self._web = FrontendWeb(
+            self._loop,
+            self._loading,
+            lambda: models_body(self._states(), self._table.applied),
+            lambda: self._plan is not None and not self._is_starting,
+        )
         self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._is_starting = True
@@ -102,6 +111,7 @@ class Frontend:
             self._loop.start()
             logger.info("listens at %s", ", ".join((self._endpoint, *self._doors.values())))
             poll.watch(self._loop.control_fd(), self._on_control)
+            poll.watch(self._web.fd, self._web.take)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
             poll.every(BEAT_S, self._beat)
@@ -116,6 +126,7 @@ class Frontend:
     def close(self) -> None:
         """Closes everything."""
         self._loop.close()
+        self._web.close()
         if self._control is not None:
             self._control.close()
         for link in self._links:
@@ -318,9 +329,15 @@ class Frontend:
             logger.warning("executor lost %s", self._table.lost(number))
         if lost:
             self._report()
-        for client, op, identifier, _ in self._loop.take_control():
-            header = {"op": op, "id": identifier, **self._answer(op)}
-            self._loop.answer(client, msgspec.msgpack.encode(header))
+        for client, op, identifier, header in self._loop.take_control():
+            answer = partial(self._reply, client, identifier)
+            if op in load_ops.OPS:
+                load_ops.change(self._loading, op, header, answer)
+            else:
+                answer({"op": op, **self._answer(op)})
+
+    def _reply(self, client: bytes, identifier: int | None, answer: dict[str, Any]) -> None:
+        self._loop.answer(client, msgspec.msgpack.encode({"id": identifier, **answer}))
 
     def _answer(self, op: str) -> dict[str, Any]:
         states = self._states()
@@ -339,7 +356,8 @@ class Frontend:
         return {
             "op": "error",
             "error": "invalid_input",
-            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats, observation",
+            "message": f"op {op!r} is unknown; valid are hello, infer, models, stats, observation, "
+            "load, unload",
         }
 
 

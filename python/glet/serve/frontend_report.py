@@ -13,6 +13,11 @@ from glet.wire.messages import BackendState, GpuletState, LoadedModel
 STATES = ("serving", "loading", "compiling", "draining", "known", "unloaded", "failed")
 """Of a model; an app is in the last of these that one of its models is in."""
 
+LARGE = frozenset(
+    ("latency", "batches", "ok_ns", "queue_ns", "batch_ns", "execute_ns", "last_ago_ms")
+)
+"""Counters of the core that are for statistics and histograms, and not in the answer to `stats`."""
+
 
 def models_body(states: Mapping[str, BackendState], routing: Routing) -> dict[str, Any]:
     """Name of a model or app -> what is known of it."""
@@ -33,7 +38,7 @@ def stats_body(
     return {
         "uptime_s": uptime_s,
         "models": {
-            name: {key: value for key, value in counters.items() if key != "latency"}
+            name: {key: value for key, value in counters.items() if key not in LARGE}
             for name, counters in models.items()
         },
         "backends": [

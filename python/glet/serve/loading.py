@@ -10,6 +10,7 @@ those that start later. A backend that starts again is told by the frontends tha
 """
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 # A large network is compiled for minutes before it serves.
 LIMIT_S = 900.0
+# The same as the longest deadline of a request.
+LONGEST_SLO_MS = 86_400_000.0
+LARGEST_BATCH = 4096
 
 Numbered = Callable[[int], Message]
 Done = Callable[[RequestError | None], None]
@@ -43,6 +47,15 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
 
     slo_ms: float | None = None
     max_batch: int | None = None
+
+
+def checked_override(slo_ms: float | None, max_batch: int | None) -> Override:
+    """Raises InvalidInputError for values that no model.toml may have."""
+    if slo_ms is not None and not (math.isfinite(slo_ms) and 0.0 < slo_ms <= LONGEST_SLO_MS):
+        raise InvalidInputError(f"slo_ms is {slo_ms:g}; valid is above 0, up to {LONGEST_SLO_MS:g}")
+    if max_batch is not None and not 1 <= max_batch <= LARGEST_BATCH:
+        raise InvalidInputError(f"max_batch is {max_batch}; valid is 1 to {LARGEST_BATCH}")
+    return Override(slo_ms=slo_ms, max_batch=max_batch)
 
 
 class Link(Protocol):

@@ -25,8 +25,7 @@ class Web:
         """`reply` is called, later and once, for each request for which handle() gave None."""
         self._rest = Rest(operations, reply)
         self._rpc = None
-        if importlib.util.find_spec("google.protobuf") is not None:
-            # Only where it is installed: REST does without.
+        if _has_protobuf():
             from glet.serve.web.rpc import Rpc
 
             self._rpc = Rpc(operations, reply)
@@ -49,3 +48,9 @@ class Web:
             # A door waits for an answer, and the frontend serves on.
             logger.exception("web request failed target=%s", request.target[:200])
             return fail(RequestError(f"internal error: {type(error).__name__}"))
+
+
+def _has_protobuf() -> bool:
+    """REST does without; what is asked first is there where the second is."""
+    spec = importlib.util.find_spec
+    return spec("google") is not None and spec("google.protobuf") is not None

@@ -5,7 +5,6 @@ the protocol's messages use; REST (rest.py) and gRPC (rpc.py) only translate. Wh
 raised as a RequestError.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ import msgspec
 import glet
 from glet.config.load import decode_json, nearest
 from glet.errors import ConfigError, InvalidInputError, ModelNotFoundError, UnavailableError
-from glet.serve.loading import Done, Override
+from glet.serve.loading import Done, Override, checked_override
 from glet.serve.web import published
 from glet.serve.web.failure import NotFoundError, NotSupportedError
 from glet.serve.web.settings import LogSettings, TraceSettings
@@ -34,7 +33,6 @@ EXTENSIONS = (
     "logging",
 )
 HEALTH_SERVICES = ("", "inference.GRPCInferenceService")
-LONGEST_SLO_MS = 86_400_000.0
 
 
 class Loads(Protocol):
@@ -228,15 +226,6 @@ def override_of(name: str, config: Any) -> Override:
             f"config of {name!r}: name is {changes.name!r}; it cannot be changed"
         )
     return checked_override(changes.slo_ms, _batch_of(name, changes))
-
-
-def checked_override(slo_ms: float | None, max_batch: int | None) -> Override:
-    """Raises InvalidInputError for values that no model.toml may have."""
-    if slo_ms is not None and not (math.isfinite(slo_ms) and 0.0 < slo_ms <= LONGEST_SLO_MS):
-        raise InvalidInputError(f"slo_ms is {slo_ms:g}; valid is above 0, up to {LONGEST_SLO_MS:g}")
-    if max_batch is not None and not 1 <= max_batch <= 4096:
-        raise InvalidInputError(f"max_batch is {max_batch}; valid is 1 to 4096")
-    return Override(slo_ms=slo_ms, max_batch=max_batch)
 
 
 def _batch_of(name: str, changes: ModelChanges) -> int | None:

@@ -42,10 +42,6 @@ class Rpc:
         self._add_repository()
         self._add_memory()
 
-    def methods(self) -> list[str]:
-        """All targets, sorted."""
-        return sorted(self._methods)
-
     def handle(self, request: WebRequest) -> WebAnswer | None:
         """None: it is answered later, through `reply`."""
         try:
