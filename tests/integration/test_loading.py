@@ -91,7 +91,7 @@ def factor(client: Client, name: str) -> float:
 
 
 def while_loaded(client: Client, name: str, change: Callable[[], None]) -> Counter[str]:
-    """How requests for the model ended that were sent one after the other until `change` returned."""
+    """How requests for the model ended, sent one after the other until `change` returned."""
     ended: Counter[str] = Counter()
     stop = threading.Event()
 
@@ -215,14 +215,18 @@ def test_the_commands(
 
 
 def test_a_controller_plans_what_is_loaded(tmp_path: Path, models: Path) -> None:
-    latencies = [
-        MeasuredLatency(model=name, share_pct=share, batch=batch, p50_ms=1.0, p99_ms=1.0)
+    latencies = tuple(
+        MeasuredLatency(model=name, share_pct=share, batch=batch, p50_ms=1.0, p99_ms=1.0, samples=0)
         for name in ("a", "b")
         for share in (50, 100)
         for batch in (1, 8)
-    ]
-    facts = DeviceFacts(type="t", memory_mb=1000)
-    write_profile(tmp_path / "profile", ProfileData(facts, tuple(latencies)))
+    )
+    data = ProfileData(
+        device=DeviceFacts(type="tiny", kind="profiled"),
+        latencies=latencies,
+        memory_mb={"a": 0.0, "b": 0.0},
+    )
+    write_profile(tmp_path / "profile", data)
     config = ClusterConfig(
         listen="tcp://127.0.0.1:0",
         models=str(models),
