@@ -22,18 +22,16 @@ from glet.types.app import AppSpec, AppStage, Source, StageInput
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature, TensorSpec
 from glet.types.plan import Plan
+from glet.wire.message import Message
 from glet.wire.messages import (
     AppState,
     BackendState,
     ExecutorState,
     GpuletState,
     LoadedModel,
-    Message,
-    ModelRead,
     ModelState,
-    OfferModel,
-    WithdrawModel,
 )
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="x", dtype="float32", shape=(4,)),),

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from glet.serve.model_shelf import ModelShelf
-from glet.wire.messages import ModelSource, ModelState, OfferModel
+from glet.wire.messages import ModelSource, ModelState
+from glet.wire.repository_messages import OfferModel
 
 TOML = """
 slo_ms = {slo_ms}

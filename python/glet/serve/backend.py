@@ -40,13 +40,11 @@ from glet.wire.messages import (
     FrontendToBackend,
     Hello,
     LoadModel,
-    ModelRead,
-    OfferModel,
     StateSeen,
     Step,
     StepDone,
-    WithdrawModel,
 )
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from glet.clock import Clock
 from glet.types.plan import GpuletPlan
 from glet.wire.channel import DealerChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.message import Message
 from glet.wire.messages import (
     VERSION,
     ApplyPlan,
@@ -16,10 +17,9 @@ from glet.wire.messages import (
     BackendToFrontend,
     Heartbeat,
     Hello,
-    Message,
-    ModelRead,
     StateSeen,
 )
+from glet.wire.repository_messages import ModelRead
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.hand_over import still_needed
 from glet.serve.loading import Loading
 from glet.serve.poll_loop import PollLoop
-from glet.serve.route_table import RouteTable, routing
+from glet.serve.route_table import RouteTable, outlasting, routing
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
@@ -163,7 +163,10 @@ class Frontend:
         """Routes by what the backends said last; also when one has fallen silent."""
         if self._plan is None:
             self._plan = self._make_plan()
-        self._table.apply(routing(self._states(), self._silent()))
+        wanted = routing(self._states(), self._silent())
+        if self._table.applied.models.keys() - wanted.models.keys():
+            wanted = outlasting(wanted, self._table.applied, self._loop.stats())
+        self._table.apply(wanted)
         self._hand_over()
         if self._is_starting and not self._awaits_hellos():
             self._is_starting = False

@@ -27,7 +27,9 @@ from glet.errors import (
 )
 from glet.serve.route_table import Routing, hosted
 from glet.types.app import AppSpec
-from glet.wire.messages import BackendState, Message, ModelRead, OfferModel, WithdrawModel
+from glet.wire.message import Message
+from glet.wire.messages import BackendState
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 logger = logging.getLogger(__name__)
 

@@ -16,14 +16,8 @@ from glet.serve.poll_loop import PollLoop
 from glet.serve.repository import Entry, Form, Repository
 from glet.serve.status import LineReader
 from glet.types.model import ModelSpec
-from glet.wire.messages import (
-    AppState,
-    ModelPhase,
-    ModelSource,
-    ModelState,
-    OfferModel,
-    Runner,
-)
+from glet.wire.messages import AppState, ModelPhase, ModelSource, ModelState, Runner
+from glet.wire.repository_messages import OfferModel
 
 logger = logging.getLogger(__name__)
 

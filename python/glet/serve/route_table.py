@@ -92,6 +92,16 @@ def hosted(states: Mapping[str, BackendState]) -> set[str]:
     return {model.name for s in states.values() for gpulet in s.gpulets for model in gpulet.models}
 
 
+def outlasting(wanted: Routing, before: Routing, stats: Mapping[str, Mapping[str, Any]]) -> Routing:
+    """With models that went, as long as requests of them are not answered: `stats` of the loop."""
+    stay = {
+        name: spec
+        for name, spec in before.models.items()
+        if name not in wanted.models and stats.get(name, {}).get("outstanding", 0)
+    }
+    return msgspec.structs.replace(wanted, models={**wanted.models, **stay}) if stay else wanted
+
+
 class RouteTable:
     """Brings a FrontendLoop from the routing it has to the one it should have."""
 

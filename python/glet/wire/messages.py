@@ -3,7 +3,6 @@
 A message is one msgpack map; its key `op` names the struct. Commands are imperatives, events past.
 """
 
-import re
 from typing import Literal
 
 import msgspec
@@ -14,6 +13,8 @@ from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
 from glet.wire.counters import FrontendCounters, ModelCounters
+from glet.wire.message import Message
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 VERSION = 1
 
@@ -25,14 +26,6 @@ LoadedPhase = Literal["loading", "ready", "draining", "failed"]
 Runner = Literal["compiled", "python", "profiled", "graph"]
 LatencyPoints = tuple[tuple[int, float], ...]
 """Points (batch, latency_ms), batches rising."""
-
-
-def _op(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag=_op):
-    """Root of all messages. Unknown keys are ignored: a newer peer may say more."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -72,44 +65,6 @@ class StateSeen(Message, frozen=True, kw_only=True):
     """The frontend routes by this state, and sends nothing to what it calls draining."""
 
     seq: int
-
-
-class OfferModel(Message, frozen=True, kw_only=True):
-    """The model or app may be served: its entry is read again. Answered by ModelRead.
-
-    `slo_ms` and `max_batch` hold in place of the entry's own, until it is offered again.
-    """
-
-    request: int
-    name: str
-    slo_ms: float | None = None
-    max_batch: int | None = None
-
-
-class WithdrawModel(Message, frozen=True, kw_only=True):
-    """The model or app is not to be served until it is offered again. Answered by ModelRead.
-
-    `reason` is kept for whoever asks; empty: it was wanted.
-    """
-
-    request: int
-    name: str
-    reason: str = ""
-
-
-class ModelRead(Message, frozen=True, kw_only=True):
-    """Answer to OfferModel and WithdrawModel, after a state that shows what became of it.
-
-    `error` says why the entry cannot be served, `is_missing` that there is none; all is as it was
-    then. `is_stale`: what executors have of it is not what its entry is now; it has to be withdrawn
-    and offered again.
-    """
-
-    request: int
-    name: str
-    error: str = ""
-    is_missing: bool = False
-    is_stale: bool = False
 
 
 class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
