@@ -53,7 +53,9 @@ class ClientLoop:
         "bfloat16" as dtype says that an array of uint16 is that.
         """
 
-    def submit_op(self, op: str) -> int: ...
+    def submit_op(self, op: str, fields: Sequence[bytes] = ()) -> int:
+        """`fields`: each one more key of the header and its value, in msgpack."""
+
     def wait(self, request: int) -> Answer: ...
     def cancel(self, request: int) -> None:
         """Ends it as `cancelled` if it still waits; harmless when it has ended."""

@@ -104,8 +104,26 @@ class Client:
         """What the controller saw last, and how the plan changed: wire/README.md, section 4."""
         return self._ask("observation")
 
-    def _ask(self, op: str) -> dict[str, Any]:
-        return read_body(self._loop.wait(submit_op(self._loop, op)))
+    def load(
+        self, model: str, *, slo_ms: float | None = None, max_batch: int | None = None
+    ) -> None:
+        """Reads a model or app of the repository again and returns when it serves.
+
+        `slo_ms` and `max_batch` hold in place of its own until it is loaded again. Raises
+        ModelNotFoundError, InvalidInputError for an entry that is wrong, ModelFailedError, and
+        UnavailableError where there is no room; what served before serves on then.
+        """
+        self._ask("load", model=model, slo_ms=slo_ms, max_batch=max_batch)
+
+    def unload(self, model: str, *, dependents: bool = False) -> None:
+        """Returns when nobody hosts the model or app any more; what was in flight is answered.
+
+        With `dependents` the models of an app go too. Raises ModelNotFoundError, InvalidInputError.
+        """
+        self._ask("unload", model=model, dependents=dependents)
+
+    def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        return read_body(self._loop.wait(submit_op(self._loop, op, fields)))
 
     def close(self) -> None:
         """Ends what is in flight as UnavailableError. Calling it twice is harmless."""
@@ -309,10 +327,16 @@ def submit(
         raise UnavailableError(str(error)) from None
 
 
-def submit_op(loop: core.ClientLoop, op: str) -> int:
-    """The id of the request. Raises UnavailableError after close()."""
+def submit_op(loop: core.ClientLoop, op: str, fields: Mapping[str, Any] | None = None) -> int:
+    """The id of the request; `fields` are more keys of its header. Raises UnavailableError after
+    close().
+    """
+    encoded = [
+        msgspec.msgpack.encode(key) + msgspec.msgpack.encode(value)
+        for key, value in (fields or {}).items()
+    ]
     try:
-        return loop.submit_op(op)
+        return loop.submit_op(op, encoded)
     except PeerLostError as error:
         raise UnavailableError(str(error)) from None
 

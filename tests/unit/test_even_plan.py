@@ -1,7 +1,8 @@
 """The even plan: equal gpulets, largest cost first, on whole cores."""
 
-from glet.plan.even import EvenPlanner, Load
+from glet.plan.even import EvenPlanner, Load, without
 from glet.types.device import DeviceInfo
+from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
 
 
 def cpu(cores: int) -> DeviceInfo:
@@ -42,3 +43,52 @@ def test_without_devices_everything_is_unmet() -> None:
     plan = EvenPlanner().plan({}, [load("a", 1)])
     assert (plan.gpulets, plan.unmet) == ((), {"a": 0.0})
     assert EvenPlanner().plan({0: cpu(2)}, []).gpulets == ()
+
+
+LOADS = {name: load(name, cost) for name, cost in (("a", 3.0), ("b", 5.0), ("c", 4.0), ("d", 1.0))}
+
+
+def add(plan: Plan, model: str, cores: int = 2) -> Plan:
+    made = EvenPlanner().add(plan, {0: cpu(cores)}, LOADS[model], LOADS)
+    assert problems(made.gpulets) == []
+    return made
+
+
+def names(plan: Plan) -> list[tuple[int, list[str]]]:
+    return [(g.share_pct, [share.model for share in g.models]) for g in plan.gpulets]
+
+
+def test_one_more_model_moves_no_other() -> None:
+    plan = EvenPlanner().plan({0: cpu(2)}, [LOADS["a"], LOADS["b"]])
+    three = add(plan, "c")
+    assert names(three) == [(50, ["b"]), (50, ["a", "c"])]
+    assert three.gpulets[0] == plan.gpulets[0]
+    assert sum(share.time_share for share in three.gpulets[1].models) == 1.0
+    assert add(three, "c") == three
+
+
+def test_one_more_model_gets_what_is_free() -> None:
+    plan = EvenPlanner().plan({0: cpu(2)}, [LOADS["a"], LOADS["b"]])
+    freed = without(plan, ["a"])
+    assert names(freed) == [(50, ["b"])]
+    assert names(add(freed, "d")) == [(50, ["b"]), (50, ["d"])]
+    assert names(add(Plan(), "d")) == [(100, ["d"])]
+    idle = Plan(gpulets=(GpuletPlan(device=0, share_pct=50, dedup=1), *freed.gpulets))
+    assert names(add(idle, "d")) == [(50, ["d"]), (50, ["b"])]
+
+
+def test_a_plan_with_rates_keeps_them() -> None:
+    given = tuple(
+        ModelShare(model=name, batch=4, rate_rps=20.0, duty_cycle_ms=10.0, time_share=0.5)
+        for name in ("a", "b")
+    )
+    plan = Plan(gpulets=(GpuletPlan(device=0, share_pct=100, models=given),), unmet={"c": 5.0})
+    made = add(plan, "c")
+    assert made.gpulets[0].models[:2] == given
+    assert made.gpulets[0].models[2].duty_cycle_ms == 10.0
+    assert made.unmet == {}
+    assert without(made, ["c"]).gpulets == plan.gpulets
+
+
+def test_without_a_device_nothing_is_added() -> None:
+    assert EvenPlanner().add(Plan(), {}, LOADS["a"], LOADS) == Plan()

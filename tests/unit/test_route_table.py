@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from glet.serve.route_table import ExecutorKey, Route, RouteTable, routing
+from glet.serve.route_table import ExecutorKey, Route, RouteTable, Routing, outlasting, routing
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature, TensorSpec
 from glet.wire.messages import (
@@ -161,3 +161,18 @@ def test_a_model_that_is_gone_is_removed() -> None:
     loop.taken()
     table.apply(routing({}, NOBODY))
     assert loop.taken() == [("remove_executor", 0), ("remove_model", "m")]
+
+
+def test_an_unloaded_model_goes_when_nobody_hosts_it_and_all_is_answered() -> None:
+    def unloaded(*, hosted: bool) -> Routing:
+        made = state(model="draining")
+        models = tuple(msgspec.structs.replace(m, state="unloaded") for m in made.models)
+        gpulets = made.gpulets if hosted else ()
+        return routing({"b": msgspec.structs.replace(made, models=models, gpulets=gpulets)}, NOBODY)
+
+    served = routing({"b": state()}, NOBODY)
+    draining, gone = unloaded(hosted=True), unloaded(hosted=False)
+    assert (draining.models, draining.routes) == ({"m": SPEC}, {})
+    assert gone.models == {}
+    assert outlasting(gone, served, {"m": {"outstanding": 1}}).models == {"m": SPEC}
+    assert outlasting(gone, served, {"m": {"outstanding": 0}}) == gone

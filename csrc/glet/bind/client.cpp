@@ -141,7 +141,7 @@ void bind_client(py::module_& m) {
            "grace_s"_a = 5.0, "hold_s"_a = 5.0, "announce"_a = false)
       .def("submit", submit, "model"_a, "inputs"_a, "deadline_ms"_a = py::none())
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,
-           py::call_guard<py::gil_scoped_release>())
+           "fields"_a = std::vector<std::string>(), py::call_guard<py::gil_scoped_release>())
       .def("wait", wait, "request"_a)
       .def("cancel", &net::ClientLoop::cancel, "request"_a,
            py::call_guard<py::gil_scoped_release>())

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "glet/bind/bind.h"
+#include "glet/exec/engine.h"
 #include "glet/net/executor_loop.h"
 #include "glet/net/frontend_loop.h"
 
@@ -15,6 +16,8 @@ namespace {
 using net::ExecutorLoop;
 using net::FrontendLoop;
 using net::FrontendModelStats;
+constexpr double kNanosPerMilli = 1e6;
+
 using NoGil = py::call_guard<py::gil_scoped_release>;
 
 // The loop with the engine it feeds, which has to outlive it.
@@ -45,6 +48,23 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   out["p95_ms"] = stats.p95_ms;
   out["p99_ms"] = stats.p99_ms;
   out["latency"] = stats.latency;
+  out["ok_ns"] = stats.ok_ns;
+  const net::TimeSums& times = stats.times;
+  out["queue_ns"] = times.queued().count();
+  out["batch_ns"] = times.batched().count();
+  out["execute_ns"] = times.executed().count();
+  const bool has_last = times.last() != kNever;
+  if (has_last) {
+    out["last_ago_ms"] = static_cast<double>((exec::now() - times.last()).count()) / kNanosPerMilli;
+  } else {
+    out["last_ago_ms"] = py::none();
+  }
+  py::list batches;
+  for (std::size_t size = 0; size < times.sizes().size(); ++size) {
+    const auto& [items, batched, executed] = times.sizes()[size];
+    if (items > 0) batches.append(py::make_tuple(size, items, batched.count(), executed.count()));
+  }
+  out["batches"] = batches;
   return out;
 }
 

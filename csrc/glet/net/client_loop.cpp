@@ -53,7 +53,7 @@ std::int64_t ClientLoop::submit(std::string_view model, std::string_view encoded
   return enqueue(std::move(request));
 }
 
-std::int64_t ClientLoop::submit_op(std::string_view op) {
+std::int64_t ClientLoop::submit_op(std::string_view op, const std::vector<std::string>& fields) {
   ClientRequest request;
   request.give_up = exec::now() + options_.timeout;
   request.tensors = std::make_shared<const Frames>();
@@ -61,7 +61,7 @@ std::int64_t ClientLoop::submit_op(std::string_view op) {
     const std::lock_guard lock(mutex_);
     request.id = next_id_++;
   }
-  request.header = Message(encode_op(op, request.id));
+  request.header = Message(encode_op(op, request.id, fields));
   return enqueue(std::move(request));
 }
 

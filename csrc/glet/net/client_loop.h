@@ -43,8 +43,9 @@ class ClientLoop {
   // Throws PeerLostError after close().
   std::int64_t submit(std::string_view model, std::string_view encoded_inputs, Frames tensors,
                       std::optional<double> deadline_ms);
-  // The same for ops without inputs: models, stats.
-  std::int64_t submit_op(std::string_view op);
+  // The same for ops without inputs: models, stats. Each of `fields` is one more key of the header
+  // and its value, encoded.
+  std::int64_t submit_op(std::string_view op, const std::vector<std::string>& fields = {});
 
   // The end of a request of this loop, or nothing when `timeout` passed first. Throws
   // ArgumentError for an id that is not waited for (any more).

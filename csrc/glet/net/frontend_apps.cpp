@@ -44,16 +44,13 @@ void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vec
 }
 
 void FrontendCore::on_part(const DataReply& reply, Pending& pending, Model& model, Nanos now) {
-  model.counters.answered(pending.arrival, pending.deadline, now);
+  model.counters.answered(pending.arrival, pending.deadline, times_of(reply), now);
   const AppPart part = *pending.part;
   pending.frames.clear();
   pending_.release(reply.tag);
   std::vector<Message> outputs;
   std::swap(outputs, frames_);
-  apps_.part_done(part, std::move(outputs),
-                  {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
-                   Nanos(reply.execute_ns)},
-                  now);
+  apps_.part_done(part, std::move(outputs), times_of(reply), now);
 }
 
 void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
@@ -62,12 +59,12 @@ void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
   Counters& counters = app.counters;
   if (caller.door != nullptr) {
     if (!app.served) return app_failed(caller, exec::Outcome::kUnavailable, "the app was removed");
-    counters.answered(caller.arrival, caller.deadline, now);
+    counters.answered(caller.arrival, caller.deadline, times, now);
     return caller.door->answered(caller.call, *app.served, times, outputs, now);
   }
   encode_result(caller.id, graph.encoded_outputs(), times, scratch_);
   if (!send_to_client(caller.client, scratch_, &outputs)) ++counters.counts.unsent;
-  counters.answered(caller.arrival, caller.deadline, now);
+  counters.answered(caller.arrival, caller.deadline, times, now);
 }
 
 void FrontendCore::app_failed(const AppCaller& caller, exec::Outcome outcome,

@@ -201,6 +201,7 @@ std::vector<FrontendModelStats> FrontendCore::stats() const {
     stats.p95_ms = quantile_ms(0.95);
     stats.p99_ms = quantile_ms(0.99);
     stats.latency = latency.filled();
+    stats.ok_ns = latency.sum_ns();
     all.push_back(std::move(stats));
   }
   return all;

@@ -19,6 +19,7 @@
 #include "glet/net/protocol.h"
 #include "glet/net/served_model.h"
 #include "glet/net/slot_table.h"
+#include "glet/net/time_sums.h"
 #include "glet/net/zmq.h"
 #include "glet/route/admission.h"
 #include "glet/route/router.h"
@@ -44,6 +45,8 @@ struct FrontendModelStats {
   std::size_t outstanding = 0;
   double p50_ms = 0, p95_ms = 0, p99_ms = 0;                    // arrival to answer, of ok
   std::vector<std::pair<std::int64_t, std::uint64_t>> latency;  // Histogram::filled() of the same
+  double ok_ns = 0;                                             // its sum
+  TimeSums times;                                               // of ok
 };
 
 // A request that the loop does not answer itself.
@@ -112,8 +115,9 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     FrontendModelStats counts;
     batch::Histogram latency;
 
-    void answered(Nanos arrival, Nanos deadline, Nanos now) {
+    void answered(Nanos arrival, Nanos deadline, const ResultTimes& times, Nanos now) {
       ++counts.ok;
+      counts.times.add(times, now);
       if (now <= deadline) ++counts.good;
       --counts.outstanding;
       latency.record(now - arrival);

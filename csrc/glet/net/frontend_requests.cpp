@@ -251,22 +251,17 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
     return finish(reply.tag, exec::Outcome::kFailed, *reason);
   }
   if (pending->part) return on_part(reply, *pending, model, now);
+  const ResultTimes times = times_of(reply);
   if (Door* door = pending->door) {
     const std::uint64_t call = pending->call;
-    model.counters.answered(pending->arrival, pending->deadline, now);
+    model.counters.answered(pending->arrival, pending->deadline, times, now);
     pending->frames.clear();
     pending_.release(reply.tag);
-    return door->answered(call, *model.served,
-                          {static_cast<int>(reply.batch), Nanos(reply.queue_ns),
-                           Nanos(reply.batch_ns), Nanos(reply.execute_ns)},
-                          frames_, now);
+    return door->answered(call, *model.served, times, frames_, now);
   }
-  encode_result(pending->id, model.served->encoded_outputs(),
-                {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
-                 Nanos(reply.execute_ns)},
-                scratch_);
+  encode_result(pending->id, model.served->encoded_outputs(), times, scratch_);
   if (!send_to_client(pending->client, scratch_, &frames_)) ++model.counters.counts.unsent;
-  model.counters.answered(pending->arrival, pending->deadline, now);
+  model.counters.answered(pending->arrival, pending->deadline, times, now);
   pending->frames.clear();
   pending_.release(reply.tag);
 }

@@ -138,14 +138,16 @@ std::string encode_infer(std::int64_t id, std::string_view model, std::string_vi
   return out;
 }
 
-std::string encode_op(std::string_view op, std::int64_t id) {
+std::string encode_op(std::string_view op, std::int64_t id,
+                      const std::vector<std::string>& fields) {
   std::string out;
   MsgpackWriter writer(out);
-  writer.map(2);
+  writer.map(static_cast<std::uint32_t>(2 + fields.size()));
   writer.string("op");
   writer.string(op);
   writer.string("id");
   writer.integer(id);
+  for (const std::string& field : fields) writer.raw(field);
   return out;
 }
 

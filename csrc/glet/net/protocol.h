@@ -46,8 +46,10 @@ std::string encode_hello(std::string_view role);
 std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
                          std::optional<double> deadline_ms);
 
-// An op without inputs: models, stats, cancel.
-std::string encode_op(std::string_view op, std::int64_t id);
+// An op without inputs: models, stats, cancel. `fields`: one more key each and its value, in
+// msgpack.
+std::string encode_op(std::string_view op, std::int64_t id,
+                      const std::vector<std::string>& fields = {});
 
 struct ResultTimes {
   int batch = 0;
@@ -129,6 +131,11 @@ struct DataReply {
   std::int64_t execute_ns = 0;
 };
 static_assert(sizeof(DataReply) == 40);
+
+inline ResultTimes times_of(const DataReply& reply) {
+  return {static_cast<int>(reply.batch), Nanos(reply.queue_ns), Nanos(reply.batch_ns),
+          Nanos(reply.execute_ns)};
+}
 
 struct DataPing {
   DataKind kind = DataKind::kPing;  // kPong carries the same count back

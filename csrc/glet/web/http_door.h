@@ -23,6 +23,8 @@ struct HttpDoorOptions {
   Nanos head = std::chrono::seconds(10);    // for a whole request head
   Nanos stall = std::chrono::seconds(30);   // of a body or of an answer that does not move
   Nanos python = std::chrono::seconds(30);  // for an answer of Python
+  // The same where a model is loaded or unloaded: Python gives up before (serve/loading.py).
+  Nanos loading = std::chrono::minutes(16);
 };
 
 // The Open Inference Protocol over HTTP/1.1, in the frontend's loop: inference and health are

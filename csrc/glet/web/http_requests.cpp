@@ -178,7 +178,8 @@ void HttpDoor::on_other(const At& at, const HttpRequest& request, Nanos now) {
   std::shared_ptr<const void> keep;
   if (!unpack(at, request, body, keep)) return;
   const auto [tag, call] = calls_.take();
-  *call = {at.tag, at.slot, 0, now + options_.python};
+  const bool loads = request.target.starts_with("/v2/repository/models/");
+  *call = {at.tag, at.slot, 0, now + (loads ? options_.loading : options_.python)};
   at.connection.slot(at.slot).call = tag;
   net::WebRequest asked;
   asked.door = number_;

@@ -10,6 +10,7 @@ from typing import Any
 
 from glet.cli.models_apps import list_apps, show_apps
 from glet.cli.models_cost import add_cost
+from glet.cli.models_load import add_load
 from glet.clock import SystemClock
 from glet.config.load import nearest
 from glet.config.zoo import zoo, zoo_apps
@@ -23,6 +24,7 @@ EXAMPLE = """example:
   glet models check models
   glet models compile models
   glet models cost
+  glet models load resnet18
 """
 
 
@@ -30,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     """Adds the command; `args.run` is set to the function that does it."""
     parser = subparsers.add_parser(
         "models",
-        help="list, check, export and compile models; what each one costs",
+        help="list, check, export, compile, load and unload models; what each one costs",
         description="A model repository is a folder with one folder per model or app.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
     _cache_option(compile_)
     _add_export(commands)
     add_cost(commands)
+    add_load(commands)
 
 
 def _add(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:

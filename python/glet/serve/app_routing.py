@@ -34,7 +34,7 @@ def app_routing(
     specs: dict[str, AppSpec] = {}
     for _, state in sorted(states.items()):
         for app in state.apps:
-            if app.spec is not None:
+            if app.spec is not None and not app.unloaded:
                 specs.setdefault(app.name, app.spec)
     measured = _measured(states)
     return {

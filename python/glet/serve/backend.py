@@ -44,6 +44,7 @@ from glet.wire.messages import (
     Step,
     StepDone,
 )
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +213,10 @@ class Backend:
                 self._seen[peer] = max(self._seen.get(peer, 0), message.seq)
             elif isinstance(message, ApplyPlan):
                 self._apply(message.gpulets, message.keep)
+            elif isinstance(message, OfferModel):
+                self._offer(peer, message)
+            elif isinstance(message, WithdrawModel):
+                self._withdraw(peer, message)
 
     def _apply(self, gpulets: Sequence[GpuletPlan], keep: Sequence[str]) -> None:
         found = problems(gpulets)
@@ -224,6 +229,37 @@ class Backend:
         self._shelf.want([m.model for g in gpulets for m in g.models], self._poll)
         self._fleet.arrange(self._placed, keep)
         logger.info("plan applied gpulets=%d", len(gpulets))
+
+    def _offer(self, peer: bytes, offered: OfferModel) -> None:
+        hosted = (gpulet.models.get(offered.name) for gpulet in self._fleet.hosted().values())
+        loaded = next((model.source for model in hosted if model is not None), None)
+        read = self._shelf.offer(offered, loaded)
+        if not read.error and not read.is_stale:
+            self._book.forgive(offered.name, is_another=read.is_another)
+            self._shelf.want([m.model for g in self._plan for m in g.models], self._poll)
+            logger.info("offered %s", offered.name)
+        self._answer(
+            peer,
+            ModelRead(
+                request=offered.request,
+                name=offered.name,
+                error=read.error,
+                is_missing=read.is_missing,
+                is_stale=read.is_stale,
+            ),
+        )
+
+    def _withdraw(self, peer: bytes, withdrawn: WithdrawModel) -> None:
+        self._shelf.withdraw(withdrawn.name, withdrawn.reason)
+        self._fleet.give_up(withdrawn.name)
+        logger.info("withdrawn %s %s", withdrawn.name, withdrawn.reason)
+        self._answer(peer, ModelRead(request=withdrawn.request, name=withdrawn.name))
+
+    def _answer(self, peer: bytes, read: ModelRead) -> None:
+        """After a state that shows it; it goes to all frontends."""
+        self._publish()
+        if not self._channel.send(peer, read):
+            self._forget(peer)
 
     def _there(self) -> list[PlacedGpulet]:
         """Gpulets that a plan can take over: of the last one, and those that still serve."""

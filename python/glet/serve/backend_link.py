@@ -9,6 +9,7 @@ from glet.clock import Clock
 from glet.types.plan import GpuletPlan
 from glet.wire.channel import DealerChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.message import Message
 from glet.wire.messages import (
     VERSION,
     ApplyPlan,
@@ -18,6 +19,7 @@ from glet.wire.messages import (
     Hello,
     StateSeen,
 )
+from glet.wire.repository_messages import ModelRead
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class BackendLink:
             context, control, BackendToFrontend, hello
         )
         self.state: BackendState | None = None
+        # Answers by request, until somebody takes them.
+        self.read: dict[int, ModelRead] = {}
         self._clock = clock
         self._alive: Liveness[str] = Liveness(SILENT_AFTER_S)
         self._plan: tuple[GpuletPlan, ...] | None = None
@@ -56,12 +60,15 @@ class BackendLink:
         self._sent_s = float("-inf")
 
     def receive(self) -> bool:
-        """Takes what waits; whether a state came."""
+        """Takes what waits; whether a state or an answer came."""
         came = False
         for message in self.channel.receive():
             if isinstance(message, BackendState):
                 self._alive.heard(self.name, self._clock.now_s())
                 self.state = message
+                came = True
+            elif isinstance(message, ModelRead):
+                self.read[message.request] = message
                 came = True
         if came:
             self._settle_plan()
@@ -88,6 +95,14 @@ class BackendLink:
             return  # it follows another frontend's plan
         self._keep = tuple(models)
         self._send_new()
+
+    def planned(self) -> tuple[GpuletPlan, ...]:
+        """What the device should look like: as was sent last, or as another frontend planned it."""
+        return self._plan or ()
+
+    def tell(self, message: Message) -> None:
+        """Sends it; what a backend that is gone does not get is answered by nobody."""
+        self.channel.send(message)
 
     def seen(self) -> None:
         """Tells the backend that requests are routed by its last state."""

@@ -52,6 +52,7 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     moves: int = 0
     unmet: dict[str, float] = {}
+    unplanned: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
 
     @property
@@ -95,6 +96,7 @@ class ControlLink:
         self._round = 0
         self._errors: tuple[str, ...] = ()
         self._accept: dict[str, float] = {}
+        self._last = PlanChange(number=0)
         self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
 
     def tick(self, poll: PollLoop) -> None:
@@ -148,6 +150,22 @@ class ControlLink:
                 changes += self._on_round(message, now_s)
         return plans, changes
 
+    @property
+    def follows(self) -> bool:
+        """Whether its policy makes plans, as far as it has said."""
+        return self._mode not in ("", "static")
+
+    def refused(self, model: str) -> str:
+        """Why the plan of the last round has not the model, as far as it says; '' otherwise."""
+        if model in self._last.unplanned:
+            return (
+                f"control mode {self._mode} plans by profiles, and none says that it can be served "
+                "in time; measure it with glet profile"
+            )
+        if self._last.unmet.get(model):
+            return f"there is no room for it: {self._last.unmet[model]:g} requests/s are unmet"
+        return ""
+
     def status(self) -> dict[str, Any]:
         """For `stats`: whether there is a controller, and how it is."""
         child = self.child
@@ -185,7 +203,7 @@ class ControlLink:
         except msgspec.DecodeError as error:
             logger.warning("record of round %d cannot be read: %s", message.round, error)
             return []
-        errors, self._errors = self._errors, change.errors
+        errors, self._errors, self._last = self._errors, change.errors, change
         if change.plan is None and (not change.errors or change.errors == errors):
             return []
         if self._changes and not change.is_news and not self._changes[-1][1].is_news:

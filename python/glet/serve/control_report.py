@@ -1,6 +1,6 @@
 """What a frontend reports to the controller, out of its counters and its backends' states."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,9 +14,14 @@ COUNTED = ("received", "ok", "good", "late", "full", "failed", "unavailable", "i
 
 
 def counters(
-    stats: Mapping[str, Mapping[str, Any]], specs: Mapping[str, ModelSpec]
+    stats: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, ModelSpec],
+    withdrawn: Collection[str] = (),
 ) -> tuple[FrontendCounters, ...]:
-    """`stats` of core.FrontendLoop for the models that are known; a removed one has no SLO."""
+    """`stats` of core.FrontendLoop for the models that are known; a removed one has no SLO.
+
+    Those that are withdrawn are not to be planned, and left out.
+    """
     return tuple(
         FrontendCounters(
             model=name,
@@ -26,7 +31,7 @@ def counters(
             **{field: counted[field] for field in COUNTED},
         )
         for name, counted in stats.items()
-        if name in specs
+        if name in specs and name not in withdrawn
     )
 
 

@@ -35,12 +35,12 @@ from glet.types.observation import Observation
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.message import Message
 from glet.wire.messages import (
     VERSION,
     FrontendReport,
     FrontendToController,
     Hello,
-    Message,
     NewPlan,
     Observed,
     RoundDone,

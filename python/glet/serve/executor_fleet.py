@@ -109,6 +109,11 @@ class ExecutorFleet:
             revive(process.hosted, self._share_of(process), process.pending)
         self.on_change()
 
+    def give_up(self, model: str) -> None:
+        """The model need not serve on until the next plan is whole."""
+        for models in self._whole.values():
+            models.discard(model)
+
     def why_not_whole(self) -> str:
         """Why a step towards what should be hosted failed, in one line, or ''."""
         return why_not_whole(self._parts())

@@ -4,10 +4,10 @@ Requests never pass here: core.FrontendLoop answers them in a thread of its own.
 """
 
 import logging
-import math
 import secrets
 import socket
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,25 @@ import zmq
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
+from glet.errors import UnavailableError
 from glet.native import core
 from glet.plan import model_list
-from glet.plan.even import EvenPlanner, Load
-from glet.serve.app_routing import tightest_ms
+from glet.plan.even import without
+from glet.serve import load_ops
 from glet.serve.backend_links import BackendLinks
 from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import bare, counters
 from glet.serve.doors import open_doors
+from glet.serve.even_plan import spread, with_model
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.hand_over import still_needed
+from glet.serve.loading import Loading
 from glet.serve.poll_loop import PollLoop
-from glet.serve.route_table import RouteTable, routing
+from glet.serve.route_table import RouteTable, outlasting, routing
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
+from glet.serve.web.frontend_web import FrontendWeb
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
 from glet.wire.messages import BackendState, FrontendReport
@@ -45,6 +49,8 @@ REPORT_S = 0.25
 DRAIN_POLL_S = 0.01
 # How long to wait for backends that have not said hello, once one has.
 HELLO_LIMIT_S = 10.0
+# How long a controller has to plan a model that it was not told of before.
+PLANNED_WITHIN_S = 10.0
 NO_OBSERVATION: dict[str, Any] = {
     "observation": None,
     "age_s": None,
@@ -83,6 +89,13 @@ class Frontend:
         folder = str(self._run_dir.path) if self._run_dir is not None else cluster.run_dir
         self._name = f"{socket.gethostname()} {self._endpoint}"
         self._control = open_link(cluster, self._context, self._name, folder, clock)
+        self._loading = Loading(self._links, self, clock)
+        self._web = FrontendWeb(
+            self._loop,
+            self._loading,
+            lambda: models_body(self._states(), self._table.applied),
+            lambda: self._plan is not None and not self._is_starting,
+        )
         self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._holds = False
@@ -97,6 +110,7 @@ class Frontend:
             self._loop.start()
             logger.info("listens at %s", ", ".join((self._endpoint, *self._doors.values())))
             poll.watch(self._loop.control_fd(), self._on_control)
+            poll.watch(self._web.fd, self._web.take)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
             poll.every(BEAT_S, lambda: self._beat(poll))
@@ -111,6 +125,7 @@ class Frontend:
     def close(self) -> None:
         """Closes everything."""
         self._loop.close()
+        self._web.close()
         if self._control is not None:
             self._control.close()
         for link in self._links:
@@ -164,13 +179,18 @@ class Frontend:
         """Routes by what the backends said last; also when one has fallen silent."""
         if self._plan is None or self._is_spread_over_others():
             self._plan = self._make_plan()
-        self._table.apply(routing(self._states(), self._silent()))
+        wanted = routing(self._states(), self._silent())
+        if self._table.applied.models.keys() - wanted.models.keys():
+            wanted = outlasting(wanted, self._table.applied, self._loop.stats())
+        self._table.apply(wanted)
         if self._control is not None:
             self._table.admit(self._control.accept)
         self._hand_over()
         if self._is_starting and not self._awaits_hellos():
             self._is_starting = False
             self._loop.set_starting(False)
+        if self._loading.advance(self._table.applied) and self._plan is not None:
+            self._send_plan(self._plan, holds=self._follows())
         self._tell_errors()
         self._tell_ready()
         silent = self._silent()
@@ -183,8 +203,9 @@ class Frontend:
         if self._plan is None:
             return
         heard = self._heard()
+        plan = without(self._plan, self._loading.withdrawn())
         for link in self._links:
-            link.keep(still_needed(self._plan, link.device, heard))
+            link.keep(still_needed(plan, link.device, heard))
 
     def _heard(self) -> dict[int, BackendState]:
         """The states by device, without those of backends that are silent."""
@@ -220,20 +241,7 @@ class Frontend:
         if running and is_first:
             logger.info("plan adopted gpulets=%d", len(running))
             return Plan(gpulets=running)
-        of_apps = tightest_ms(routing(states, frozenset()).apps)
-        loads = {
-            model.name: Load(
-                model=model.name,
-                slo_ms=min(model.spec.slo_ms, of_apps.get(model.name, math.inf)),
-                max_batch=model.spec.max_batch,
-                cost=model.cost,
-            )
-            for _, state in sorted(states.items())
-            for model in state.models
-            if model.spec is not None and not model.error
-        }
-        devices = {state.number: state.device for state in states.values()}
-        plan = EvenPlanner().plan(devices, list(loads.values()))
+        plan = spread(states)
         self._send_plan(plan)
         return plan
 
@@ -253,7 +261,9 @@ class Frontend:
                     name=self._name,
                     incarnation=self._incarnation,
                     sent_s=self._clock.now_s(),
-                    models=counters(self._loop.stats(), self._table.applied.models),
+                    models=counters(
+                        self._loop.stats(), self._table.applied.models, self._loading.withdrawn()
+                    ),
                     states=bare(self._states().values()),
                     silent=tuple(sorted(self._silent())),
                 )
@@ -273,7 +283,33 @@ class Frontend:
             if change.is_news:
                 self._status.progress(describe(change))
 
+    def place(self, model: str) -> None:
+        """See Places of serve/loading.py. A controller sees by itself that there is a model."""
+        if self._plan is None:
+            raise UnavailableError("the frontend has just started and waits for its backends")
+        if self._follows():
+            self._send_plan(self._plan, holds=True)
+            return
+        planned = Plan(gpulets=tuple(g for link in self._links for g in link.planned()))
+        heard = {state.name: state for state in self._heard().values()}
+        self._plan = with_model(without(planned, self._loading.withdrawn()), heard, model)
+        self._send_plan(self._plan)
+
+    def refused(self, model: str, since_s: float) -> str:
+        """See Places of serve/loading.py."""
+        waited_s = self._clock.now_s() - since_s
+        if self._control is None or not self._follows() or waited_s < PLANNED_WITHIN_S:
+            return ""
+        if self._plan is not None and model in self._plan.models():
+            return ""
+        return self._control.refused(model)
+
+    def _follows(self) -> bool:
+        """Whether a controller makes the plans."""
+        return self._control is not None and self._control.follows
+
     def _send_plan(self, plan: Plan, *, holds: bool = False) -> None:
+        plan = without(plan, self._loading.withdrawn())
         known = self._links.devices()
         for device in sorted({gpulet.device for gpulet in plan.gpulets} - known):
             self._status.tell(
@@ -301,8 +337,9 @@ class Frontend:
     def _tell_ready(self) -> None:
         if self._is_ready or self._plan is None or len(self._states()) < len(self._links):
             return
-        planned = self._plan.models()
-        gpulets = Counter(share.model for gpulet in self._plan.gpulets for share in gpulet.models)
+        plan = without(self._plan, self._loading.withdrawn())
+        planned = plan.models()
+        gpulets = Counter(share.model for gpulet in plan.gpulets for share in gpulet.models)
         routes = self._table.applied.routes
         if any(len(routes.get(name, ())) < gpulets[name] for name in planned):
             return
@@ -327,9 +364,15 @@ class Frontend:
             logger.warning("executor lost %s", self._table.lost(number))
         if lost:
             self._report()
-        for client, op, identifier, _ in self._loop.take_control():
-            header = {"op": op, "id": identifier, **self._answer(op)}
-            self._loop.answer(client, msgspec.msgpack.encode(header))
+        for client, op, identifier, header in self._loop.take_control():
+            answer = partial(self._reply, client, identifier)
+            if op in load_ops.OPS:
+                load_ops.change(self._loading, op, header, answer)
+            else:
+                answer({"op": op, **self._answer(op)})
+
+    def _reply(self, client: bytes, identifier: int | None, answer: dict[str, Any]) -> None:
+        self._loop.answer(client, msgspec.msgpack.encode({"id": identifier, **answer}))
 
     def _answer(self, op: str) -> dict[str, Any]:
         states = self._states()
@@ -348,8 +391,8 @@ class Frontend:
         return {
             "op": "error",
             "error": "invalid_input",
-            "message": f"op {op!r} is unknown; "
-            "valid are hello, infer, cancel, models, stats, observation",
+            "message": f"op {op!r} is unknown; valid are hello, infer, cancel, models, stats, "
+            "observation, load, unload",
         }
 
 

@@ -10,8 +10,13 @@ from glet.types.model import ModelSpec, TensorSpec
 from glet.wire.counters import ModelCounters
 from glet.wire.messages import BackendState, GpuletState, LoadedModel
 
-STATES = ("serving", "loading", "compiling", "draining", "known", "failed")
+STATES = ("serving", "loading", "compiling", "draining", "known", "unloaded", "failed")
 """Of a model; an app is in the last of these that one of its models is in."""
+
+LARGE = frozenset(
+    ("latency", "batches", "ok_ns", "queue_ns", "batch_ns", "execute_ns", "last_ago_ms")
+)
+"""Counters of the core that are for statistics and histograms, and not in the answer to `stats`."""
 
 
 def models_body(states: Mapping[str, BackendState], routing: Routing) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def stats_body(
     return {
         "uptime_s": uptime_s,
         "models": {
-            name: {key: value for key, value in counters.items() if key != "latency"}
+            name: {key: value for key, value in counters.items() if key not in LARGE}
             for name, counters in models.items()
         },
         "backends": [
@@ -91,6 +96,7 @@ def _model(name: str, states: Mapping[str, BackendState], routing: Routing) -> d
             {
                 "backend": state.name,
                 "device": state.number,
+                "kind": state.device.kind,
                 "gpulet": gpulet.gpulet,
                 "share_pct": gpulet.share_pct,
                 "given_pct": gpulet.given_pct,
@@ -124,9 +130,12 @@ def _app(
     errors = [app.error for app in known if app.error]
     routed = routing.apps.get(name)
     if routed is None:
-        reason = errors[0] if errors else f"app {name!r}: its models are not what it was made for"
+        state, reason = "failed", f"app {name!r}: its models are not what it was made for"
+        if any(app.unloaded for app in known):
+            state, reason = "unloaded", ""
+        reason = errors[0] if errors else reason
         return {
-            "state": "failed", "error": reason, "emulated": False, "gpulets": [], "stages": [],
+            "state": state, "error": reason, "emulated": False, "gpulets": [], "stages": [],
             **_spec(None),
         }  # fmt: skip
     used = [models[model] for model in routed.spec.models()]
@@ -152,6 +161,8 @@ def _state(name: str, known: Iterable[str], places: Iterable[LoadedModel], routi
     if routing.routes.get(name):
         return "serving"
     states = {*known, *(model.state for model in places)}
+    if "unloaded" in states:
+        return "draining" if "draining" in states else "unloaded"
     for state in ("compiling", "loading", "failed", "draining"):
         if state in states:
             return state

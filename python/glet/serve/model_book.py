@@ -136,6 +136,14 @@ class ModelBook:
         """A batch of the model did not end."""
         self._hangs[model] = self._hangs.get(model, 0) + 1
 
+    def forgive(self, model: str, *, is_another: bool) -> None:
+        """It may be loaded again, however often it failed; of another entry nothing is known."""
+        self._crashes.pop(model, None)
+        self._hangs.pop(model, None)
+        if is_another:
+            self._memory_mb.pop(model, None)
+            self._tables = {key: t for key, t in self._tables.items() if key[0] != model}
+
     def _weights_mb(self, model: str) -> float:
         if self._profile is not None and model in self._profile.models():
             return self._profile.model(model).memory_mb

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,9 +16,24 @@ from glet.serve.poll_loop import PollLoop
 from glet.serve.repository import Entry, Form, Repository
 from glet.serve.status import LineReader
 from glet.types.model import ModelSpec
-from glet.wire.messages import AppState, ModelSource, ModelState, Runner
+from glet.wire.messages import AppState, ModelPhase, ModelSource, ModelState, Runner
+from glet.wire.repository_messages import OfferModel
 
 logger = logging.getLogger(__name__)
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Read(NamedTuple):
+    """What became of an entry that was read again: as in ModelRead.
+
+    `is_another`: what was measured of the model before is not about it.
+    """
+
+    error: str = ""
+    is_missing: bool = False
+    is_stale: bool = False
+    is_another: bool = False
 
 
 class ModelShelf:
@@ -48,11 +64,19 @@ class ModelShelf:
         self._errors: dict[str, str] = {}
         self._wanted: tuple[str, ...] = ()
         self._compiling: tuple[str, ...] = ()
+        self._stamps: dict[str, Stamp] = {}
+        # Withdrawn models and apps, each with the reason or ''.
+        self._withdrawn: dict[str, str] = {}
         self._compiler: Child | None = None
         self._output: LineReader | None = None
         for name in self._repository.names():
             self._look(name)
-        self.apps = tuple(self._app(name) for name in self._repository.app_names())
+        self._apps = {name: self._app(name) for name in self._repository.app_names()}
+
+    @property
+    def apps(self) -> tuple[AppState, ...]:
+        """All apps, sorted."""
+        return tuple(self._apps[name] for name in sorted(self._apps))
 
     def want(self, names: Iterable[str], poll: PollLoop) -> None:
         """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
@@ -82,9 +106,48 @@ class ModelShelf:
         entry = self._entries.get(name)
         return entry.spec if entry is not None else None
 
+    def offer(self, offered: OfferModel, loaded: ModelSource | None) -> Read:
+        """Reads an entry again, and serves it from now on; where it is not sound nothing changes.
+
+        `loaded` is what an executor has of the model: with other files, or made for a smaller
+        batch, it is stale, and nothing changes either.
+        """
+        name = offered.name
+        if name in self._repository.app_names():
+            return self._offer_app(name)
+        try:
+            entry = self._entry(name, offered.slo_ms, offered.max_batch)
+            source = self._uncompiled(entry)
+        except (ConfigError, ProfileError) as error:
+            return Read(str(error), is_missing=name not in self._repository.names())
+        stamp, before = self._repository.stamp(name), self._entries.get(name)
+        same = before is not None and stamp == self._stamps.get(name)
+        if loaded is not None and not (same and entry.config.max_batch <= loaded.max_batch):
+            return Read(is_stale=True)
+        self._withdrawn.pop(name, None)
+        self._errors.pop(name, None)
+        known = self._sources.pop(name, None)
+        if known is not None and same and source is None:
+            # Compiled already.
+            source = model_source(entry, known.runner, known.path)
+        if not same:
+            # What the compiler may be at is the entry before; it comes to this one after that.
+            self._compiling = tuple(each for each in self._compiling if each != name)
+        self._keep(entry, stamp, source)
+        return Read(is_another=not same)
+
+    def withdraw(self, name: str, reason: str) -> None:
+        """Not to be served until it is offered again."""
+        self._withdrawn[name] = reason
+        if name in self._apps:
+            self._apps[name] = msgspec.structs.replace(
+                self._apps[name], unloaded=True, error=reason
+            )
+
     def states(self) -> tuple[ModelState, ...]:
         """All models, sorted."""
-        return tuple(self._state(name) for name in sorted({*self._entries, *self._errors}))
+        known = {*self._entries, *self._errors}
+        return tuple(self._state(name) for name in sorted(known))
 
     def close(self) -> None:
         """Ends a compilation that runs."""
@@ -99,20 +162,38 @@ class ModelShelf:
         except ConfigError as error:
             return AppState(name=name, error=str(error))
 
+    def _offer_app(self, name: str) -> Read:
+        app = self._app(name)
+        if app.spec is None:
+            return Read(app.error)
+        for model in app.spec.models():
+            if model not in self._entries:
+                self._look(model)
+        self._withdrawn.pop(name, None)
+        self._apps[name] = app
+        return Read()
+
     def _look(self, name: str) -> None:
         self._errors.pop(name, None)
         try:
-            if name not in self._repository.names():
-                hint = nearest(name, self._entries)
-                raise ConfigError(f"model {name!r}: not in {self._repository.folder}; {hint}")
-            entry = self._repository.entry(name)
+            stamp, entry = self._repository.stamp(name), self._entry(name)
             source = self._uncompiled(entry)
         except (ConfigError, ProfileError) as error:
             self._errors[name] = str(error)
             return
-        self._entries[name] = entry
+        self._keep(entry, stamp, source)
+
+    def _entry(self, name: str, slo_ms: float | None = None, max_batch: int | None = None) -> Entry:
+        names = self._repository.names()
+        if name not in names:
+            hint = nearest(name, names)
+            raise ConfigError(f"model {name!r}: not in {self._repository.folder}; {hint}")
+        return self._repository.entry(name, slo_ms=slo_ms, max_batch=max_batch)
+
+    def _keep(self, entry: Entry, stamp: Stamp, source: ModelSource | None) -> None:
+        self._entries[entry.name], self._stamps[entry.name] = entry, stamp
         if source is not None:
-            self._sources[name] = source
+            self._sources[entry.name] = source
 
     def _uncompiled(self, entry: Entry) -> ModelSource | None:
         """The source of an entry that needs no compiler."""
@@ -127,9 +208,14 @@ class ModelShelf:
 
     def _state(self, name: str) -> ModelState:
         error = self._errors.get(name, "")
+        state: ModelPhase = "compiling" if name in self._compiling else "known"
+        if name in self._withdrawn:
+            state, error = "unloaded", self._withdrawn[name]
+        elif error:
+            state = "failed"
         return ModelState(
             name=name,
-            state="failed" if error else "compiling" if name in self._compiling else "known",
+            state=state,
             spec=self.spec(name),
             cost=self._cost(name),
             error=error,
@@ -182,7 +268,7 @@ class ModelShelf:
     def _on_progress(self, progress: Progress) -> None:
         self._say(progress.line())
         entry, result = self._entries.get(progress.model), progress.result
-        if result is None or entry is None:
+        if result is None or entry is None or entry.name not in self._compiling:
             return
         if result.runner == "refused":
             self._errors[entry.name] = f"model {entry.name!r}: {result.reason}"

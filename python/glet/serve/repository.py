@@ -11,6 +11,7 @@
 import ast
 import re
 import zipfile
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,17 @@ class Repository:
         """All entries. Raises ConfigError for the first one that is wrong."""
         return [self.entry(name) for name in self.names()]
 
-    def entry(self, name: str) -> Entry:
-        """The entry of that name. Raises ConfigError with all that is wrong, in one line."""
-        entry, problems = self._look(name)
+    def entry(
+        self, name: str, *, slo_ms: float | None = None, max_batch: int | None = None
+    ) -> Entry:
+        """The entry of that name. Raises ConfigError with all that is wrong, in one line.
+
+        What is given holds in place of what `model.toml` says.
+        """
+        given = {"slo_ms": slo_ms, "max_batch": max_batch}
+        entry, problems = self._look(
+            name, {key: value for key, value in given.items() if value is not None}
+        )
         if entry is None or problems:
             raise ConfigError(f"model {name!r}: {'; '.join(problems)}")
         return entry
@@ -151,7 +160,20 @@ class Repository:
             problems += _sample_problems(entry)
         return "; ".join(problems) or None
 
-    def _look(self, name: str) -> tuple[Entry | None, list[str]]:
+    def stamp(self, name: str) -> tuple[tuple[str, int, int], ...]:
+        """What files an entry has, when they were written and their bytes: another one, another
+        entry. Empty when it cannot be read.
+        """
+        try:
+            files = [path for path in (self.folder / name).iterdir() if path.is_file()]
+            found = [(path.name, path.stat()) for path in sorted(files)]
+        except OSError:
+            return ()
+        return tuple((file, status.st_mtime_ns, status.st_size) for file, status in found)
+
+    def _look(
+        self, name: str, changes: Mapping[str, Any] | None = None
+    ) -> tuple[Entry | None, list[str]]:
         folder = self.folder / name
         if not is_model_name(name) or not folder.is_dir():
             return None, [f"not in {self.folder}; {nearest(name, self.names())}"]
@@ -171,6 +193,7 @@ class Repository:
                 problems.append(str(error).removeprefix(f"{folder}/"))
         if form is None or config is None:
             return None, problems
+        config = msgspec.structs.replace(config, **(changes or {}))
         entry = Entry(name=name, folder=folder, form=form, config=config)
         return entry, problems + _contradictions(entry)
 

@@ -43,13 +43,14 @@ def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routi
 
     A silent backend gets no requests; its executors stay known, they may still be answering. Of
     two backends with different ideas of a model, the first by name is right, and the other gets
-    no requests for it.
+    no requests for it. A model that is unloaded goes when nobody hosts it any more.
     """
+    gone = unloaded(states) - hosted(states)
     models: dict[str, ModelSpec] = {}
     executors: dict[ExecutorKey, str] = {}
     routes: dict[str, list[Route]] = {}
     for name, state in sorted(states.items()):
-        mine = {m.name: m.spec for m in state.models if m.spec is not None}
+        mine = {m.name: m.spec for m in state.models if m.spec is not None and m.name not in gone}
         models = {**mine, **models}
         ready = {
             e.executor: ExecutorKey(name, state.incarnation, e.executor, e.generation)
@@ -77,6 +78,28 @@ def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routi
         routes={name: tuple(found) for name, found in routes.items()},
         apps=app_routing(states, models),
     )
+
+
+def unloaded(states: Mapping[str, BackendState]) -> set[str]:
+    """Models and apps that a backend was told not to serve."""
+    return {
+        model.name for s in states.values() for model in s.models if model.state == "unloaded"
+    } | {app.name for s in states.values() for app in s.apps if app.unloaded}
+
+
+def hosted(states: Mapping[str, BackendState]) -> set[str]:
+    """Models that are, or should be, on a gpulet somewhere."""
+    return {model.name for s in states.values() for gpulet in s.gpulets for model in gpulet.models}
+
+
+def outlasting(wanted: Routing, before: Routing, stats: Mapping[str, Mapping[str, Any]]) -> Routing:
+    """With models that went, as long as requests of them are not answered: `stats` of the loop."""
+    stay = {
+        name: spec
+        for name, spec in before.models.items()
+        if name not in wanted.models and stats.get(name, {}).get("outstanding", 0)
+    }
+    return msgspec.structs.replace(wanted, models={**wanted.models, **stay}) if stay else wanted
 
 
 class RouteTable:

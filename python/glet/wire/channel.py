@@ -10,7 +10,8 @@ import msgspec
 import zmq
 
 from glet.errors import ConfigError
-from glet.wire.messages import VERSION, Hello, Message, Refused
+from glet.wire.message import Message
+from glet.wire.messages import VERSION, Hello, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 A message is one msgpack map; its key `op` names the struct. Commands are imperatives, events past.
 """
 
-import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,25 +14,19 @@ from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
 from glet.wire.counters import FrontendCounters, ModelCounters
+from glet.wire.message import Message
+from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 VERSION = 1
 
 Role = Literal["frontend", "backend", "executor", "controller"]
-ModelPhase = Literal["known", "compiling", "failed"]
+ModelPhase = Literal["known", "compiling", "failed", "unloaded"]
 ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
 GpuletPhase = Literal["starting", "ready", "draining", "failed"]
 LoadedPhase = Literal["loading", "ready", "draining", "failed"]
 Runner = Literal["compiled", "python", "profiled", "graph"]
 LatencyPoints = tuple[tuple[int, float], ...]
 """Points (batch, latency_ms), batches rising."""
-
-
-def _op(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag=_op):
-    """Root of all messages. Unknown keys are ignored: a newer peer may say more."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -129,7 +122,8 @@ class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the backend's repository, or one that a plan names and nobody has.
 
-    `cost` compares models with each other: a latency where one is known, else the file's size.
+    `unloaded` is one that was withdrawn; `error` is the reason, if one was given. `cost` compares
+    models with each other: a latency where one is known, else the file's size.
     """
 
     name: str
@@ -145,6 +139,7 @@ class AppState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     spec: AppSpec | None = None
     error: str = ""
+    unloaded: bool = False
 
 
 class BackendState(Message, frozen=True, kw_only=True):
@@ -340,7 +335,7 @@ class NewPlan(Message, frozen=True, kw_only=True):
 class SetAccept(Message, frozen=True, kw_only=True):
     """Which part of the requests of each model frontends let in, 0..1; of others all. Absolute."""
 
-    parts: dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]] = {}
+    parts: dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]] = msgspec.field(default_factory=dict)
 
 
 class RoundDone(Message, frozen=True, kw_only=True):
@@ -361,8 +356,8 @@ class Observed(Message, frozen=True, kw_only=True):
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
-FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen
-BackendToFrontend = Hello | Refused | BackendState
+FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen | OfferModel | WithdrawModel
+BackendToFrontend = Hello | Refused | BackendState | ModelRead
 BackendToExecutor = (
     Hello
     | Refused

@@ -1,0 +1,132 @@
+"""What a backend knows of its repository, and how that changes while it runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from glet.serve.model_shelf import ModelShelf
+from glet.wire.messages import ModelSource, ModelState
+from glet.wire.repository_messages import OfferModel
+
+TOML = """
+slo_ms = {slo_ms}
+max_batch = 8
+[[input]]
+name = "x"
+dtype = "float32"
+shape = [4]
+[[output]]
+name = "y"
+dtype = "float32"
+shape = [4]
+"""
+APP = """
+slo_ms = 100.0
+[[input]]
+name = "x"
+dtype = "float32"
+shape = [4]
+[[stage]]
+name = "one"
+model = "a"
+inputs = { x = "x" }
+[[output]]
+name = "y"
+from = "one.y"
+"""
+
+
+def write(folder: Path, name: str, slo_ms: float = 50.0, text: str = "x * 2") -> None:
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "model.toml").write_text(TOML.format(slo_ms=slo_ms))
+    (folder / name / "model.py").write_text(f"def infer(x):\n    return {text}\n")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> ModelShelf:
+    write(tmp_path, "a")
+    return ModelShelf(tmp_path, "", None, lambda: None, lambda text: None)
+
+
+def offer(name: str, slo_ms: float | None = None, max_batch: int | None = None) -> OfferModel:
+    return OfferModel(request=1, name=name, slo_ms=slo_ms, max_batch=max_batch)
+
+
+def state(shelf: ModelShelf, name: str) -> ModelState:
+    return next(model for model in shelf.states() if model.name == name)
+
+
+def source(shelf: ModelShelf, name: str) -> ModelSource:
+    found = shelf.source(name, 100)
+    assert found is not None
+    return found
+
+
+def test_a_new_folder_is_found(shelf: ModelShelf, tmp_path: Path) -> None:
+    missing = shelf.offer(offer("b"), None)
+    assert missing.is_missing
+    assert "did you mean" not in missing.error or "'a'" in missing.error
+    assert [model.name for model in shelf.states()] == ["a"]
+    write(tmp_path, "b")
+    assert shelf.offer(offer("b"), None).error == ""
+    assert source(shelf, "b").max_batch == 8
+
+
+def test_what_is_given_holds_until_it_is_offered_again(shelf: ModelShelf) -> None:
+    loaded = source(shelf, "a")
+    assert shelf.offer(offer("a", slo_ms=75.0, max_batch=4), loaded) == ("", False, False, False)
+    assert (source(shelf, "a").slo_ms, source(shelf, "a").max_batch) == (75.0, 4)
+    spec = shelf.spec("a")
+    assert spec is not None
+    assert spec.slo_ms == 75.0
+    shelf.offer(offer("a"), loaded)
+    assert source(shelf, "a") == loaded
+
+
+def test_a_larger_batch_than_was_loaded_is_stale(shelf: ModelShelf) -> None:
+    loaded = source(shelf, "a")
+    assert shelf.offer(offer("a", max_batch=16), loaded).is_stale
+    assert source(shelf, "a") == loaded
+    assert shelf.offer(offer("a", max_batch=16), None).error == ""
+    assert source(shelf, "a").max_batch == 16
+
+
+def test_other_files_are_stale_where_they_are_loaded(shelf: ModelShelf, tmp_path: Path) -> None:
+    loaded = source(shelf, "a")
+    write(tmp_path, "a", text="x * 3000")
+    assert shelf.offer(offer("a"), loaded).is_stale
+    assert shelf.offer(offer("a"), None).is_another
+    assert not shelf.offer(offer("a"), None).is_another
+
+
+def test_an_entry_that_is_wrong_changes_nothing(shelf: ModelShelf, tmp_path: Path) -> None:
+    before = state(shelf, "a")
+    os.unlink(tmp_path / "a" / "model.py")
+    read = shelf.offer(offer("a"), source(shelf, "a"))
+    assert "has none of model.pt2" in read.error
+    assert not read.is_missing
+    assert state(shelf, "a") == before
+
+
+def test_withdrawn_until_it_is_offered(shelf: ModelShelf) -> None:
+    shelf.withdraw("a", "it broke")
+    assert (state(shelf, "a").state, state(shelf, "a").error) == ("unloaded", "it broke")
+    shelf.offer(offer("a"), None)
+    assert (state(shelf, "a").state, state(shelf, "a").error) == ("known", "")
+
+
+def test_apps_are_read_again_with_models_that_were_not_known(
+    shelf: ModelShelf, tmp_path: Path
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "app.toml").write_text(APP)
+    read = shelf.offer(offer("app"), None)
+    assert read.error == ""
+    (app,) = shelf.apps
+    assert (app.name, app.unloaded) == ("app", False)
+    shelf.withdraw("app", "")
+    assert shelf.apps[0].unloaded
+    (tmp_path / "app" / "app.toml").write_text(APP.replace('"a"', '"none"'))
+    assert "there is no model 'none'" in shelf.offer(offer("app"), None).error
+    assert shelf.apps[0].unloaded
