@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -83,6 +84,33 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     address: str = ""
 
 
+class TraceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Traces of requests by OpenTelemetry (extra `otel`); off while `endpoint` is empty.
+
+    `endpoint` takes OTLP over HTTP, `http://HOST:4318`. Of requests that come without a W3C
+    `traceparent` the part `ratio` is traced; for the others their sampled flag decides. `service`
+    is what traces call this frontend.
+    """
+
+    endpoint: str = ""
+    ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.01
+    service: str = "glet"
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.endpoint)
+        if self.endpoint and not (url.scheme in ("http", "https") and url.hostname):
+            raise ValueError(
+                f"endpoint {self.endpoint!r} is no URL of http or https; "
+                "valid is for example 'http://127.0.0.1:4318'"
+            )
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Prometheus is told at `/metrics`. `triton`: also under the names that Triton has."""
+
+    triton: bool = True
+
+
 class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model on a gpulet; without `time_share`, models of a gpulet get equal parts."""
 
@@ -138,6 +166,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     backend: tuple[BackendConfig, ...] = (BackendConfig(),)
     gpulet: tuple[GpuletConfig, ...] = ()
     control: ControlConfig = ControlConfig()
+    trace: TraceConfig = TraceConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     def __post_init__(self) -> None:
         if not self.backend:

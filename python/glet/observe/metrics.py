@@ -238,9 +238,7 @@ def _control(snapshot: Snapshot) -> list[Family]:
     failed = Family("glet_plan_failures_total", "counter", "Rounds that failed; the plan stayed.")
     up = Family("glet_controller_up", "gauge", "1 while the controller is heard, else 0.")
     rounds = Family("glet_controller_round", "gauge", "Number of the controller's last round.")
-    restarts = Family(
-        "glet_controller_restarts_total", "counter", "Times that it was started again."
-    )
+    restarts = Family("glet_controller_restarts_total", "counter", "Times it was started again.")
     traced = Family("glet_traces_total", "counter", "Requests that were traced, and what became.")
     controller = snapshot.controller
     if controller is not None:
