@@ -25,8 +25,9 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `control` is where frontends reach it; empty: in the run directory. `data` is where its
     executors bind, `tcp://HOST:*` or empty for the run directory. `cores` are the CPU cores it may
     use; empty: all that the process may use. `gpu` is the index or the UUID of a GPU; empty: the
-    one whose index is `device`. `profile` is a latency.csv or a profile folder: for
-    partition `profiled`, and for plans that follow the traffic.
+    one whose index is `device`. `metrics` is where Prometheus finds this backend, HOST:PORT;
+    empty: nowhere, the frontend tells most of it too. `profile` is a latency.csv or a profile
+    folder: for partition `profiled`, and for plans that follow the traffic.
     """
 
     device: Annotated[int, Meta(ge=0)] = 0
@@ -35,6 +36,7 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     data: str = ""
     cores: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     gpu: Annotated[str, Meta(pattern=GPU_NAME)] = ""
+    metrics: str = ""
     profile: str = ""
     type: str = ""
 
