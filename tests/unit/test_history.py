@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from metric_parts import backend_state
 
-from glet.observe.busy import BusyGpulets
+from glet.observe.busy import BusyDevices
 from glet.observe.history import History
 from glet.wire.counters import FrontendCounters, ModelCounters
 
@@ -81,15 +81,16 @@ def state(seq: int, at_s: float, busy_ms: float, name: str = "device0") -> Any:
 
 
 def test_a_gpulet_is_as_busy_as_its_batches_ran() -> None:
-    busy = BusyGpulets()
+    busy = BusyDevices()
     busy.take([state(1, 10.0, 0.0)])
     busy.take([state(2, 10.5, 125.0)])
     assert busy.ratios() == {("device0", 5): pytest.approx(0.25)}
 
 
 def test_backends_that_are_silent_or_gone_are_not_busy() -> None:
-    busy = BusyGpulets()
+    busy = BusyDevices()
     busy.take([state(1, 0.0, 0.0), state(1, 0.0, 0.0, "other")])
     assert busy.ratios({"device0"}).keys() == {("other", 5)}
+    assert [device.alive for device in busy.devices({"device0"})] == [False, True]
     busy.take([state(2, 1.0, 0.0)])
     assert busy.ratios().keys() == {("device0", 5)}

@@ -1,7 +1,7 @@
 """What a backend tells Prometheus: its device, and the gpulets and executors on it."""
 
 import glet
-from glet.observe.busy import BusyGpulets
+from glet.observe.busy import BusyDevices
 from glet.observe.metrics import Snapshot, render_metrics
 from glet.serve.metrics_server import MetricsServer
 from glet.serve.process_usage import process_usage
@@ -13,7 +13,7 @@ class BackendMetrics:
 
     def __init__(self, address: str, *, insecure: bool) -> None:
         """Listens at `address`, HOST:PORT. Raises ConfigError."""
-        self._busy = BusyGpulets()
+        self._busy = BusyDevices()
         # Replaced as a whole: a scrape is in a thread of its own.
         self._told: tuple[BackendState | None, dict[tuple[str, int], float]] = (None, {})
         self._server = MetricsServer(address, self._page, insecure=insecure)
