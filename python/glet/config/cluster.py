@@ -137,7 +137,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     evenly. `partition` `auto` is the best that this machine has, and one backend for each GPU where
     `backend` says nothing. `isolation` is one executor per device or one per gpulet (always so
     under `mps`). `limit_memory`: under `mps` an executor gets no more of the device's memory than
-    its share. `margin_ms` is kept free between the end of a batch and a deadline, for the way back.
+    its share. Who has the `dashboard_token` may load and unload models on the dashboard; empty:
+    nobody. `margin_ms` is kept free between the end of a batch and a deadline, for the way back.
     A batch that runs longer than `hang_s` (and many times longer than its model's longest) has
     hung: its executor is ended. Nor does one go on that had no gpulet for
     `release_after_s`; it starts again with the next.
@@ -160,6 +161,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limit_memory: bool = False
     margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
+    dashboard_token: str = ""
     drain_s: Positive = 10.0
     hang_s: Positive = 10.0
     release_after_s: Annotated[float, Meta(ge=0.0)] = 30.0
