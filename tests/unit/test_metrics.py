@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metric_parts import COUNTED, MS, PROCESS, backend_state, snapshot
+from metric_parts import COUNTED, PROCESS, backend_state, snapshot
 
 from glet.observe.metrics import OUTCOMES, Snapshot, render_metrics
 from glet.observe.metrics_text import Family, number, render
@@ -102,9 +102,17 @@ def test_a_histogram_counts_up_to_all_and_knows_its_sum() -> None:
     assert value(page, f"{name}_sum", model="lenet") == pytest.approx(60.083)
 
 
+def test_batches_are_those_that_requests_ran_in() -> None:
+    page = render_metrics(snapshot(), triton=False)
+    name = "glet_request_batch_size"
+    assert value(page, f"{name}_bucket", model="lenet", le="2") == 2
+    assert value(page, f"{name}_bucket", model="lenet", le="4") == 8
+    assert value(page, f"{name}_sum", model="lenet") == 20
+
+
 def test_a_value_counts_where_its_bucket_ends() -> None:
     family = Family("x_seconds", "histogram", "X.")
-    family.add_histogram((0.001, 0.002), [(1 * MS, 1), (1 * MS + 1, 1), (2 * MS, 1)], 0.004)
+    family.add_histogram((0.001, 0.002), [(0.001, 1), (0.0010001, 1), (0.002, 1)], 0.004)
     page = render([family])
     assert value(page, "x_seconds_bucket", le="0.001") == 1
     assert value(page, "x_seconds_bucket", le="0.002") == 3

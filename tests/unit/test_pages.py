@@ -1,62 +1,20 @@
 """Metrics, dashboard and state over HTTP: what each path answers."""
 
 import re
-from types import SimpleNamespace
-from typing import Any
 
 import msgspec
 import pytest
-from monitor_parts import FakeFrontend
+from site_parts import FakeSite
 
-from glet.errors import ModelNotFoundError, RequestError
-from glet.serve.web.failure import http_failure
-from glet.serve.web.pages import Pages
-from glet.serve.web.request import WebAnswer, WebRequest
-from glet.serve.web.routes import Routes
-
-
-class Loads:
-    """Operations that load at once, or refuse."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self.error: RequestError | None = None
-
-    def load(self, name: str, parameters: Any, done: Any) -> None:
-        self.asked.append(("load", name))
-        done(self.error)
-
-    def unload(self, name: str, parameters: Any, done: Any) -> None:
-        self.asked.append(("unload", name))
-        done(self.error)
+from glet.errors import ModelNotFoundError
 
 
 @pytest.fixture
-def site() -> SimpleNamespace:
-    return make_site()
+def site() -> FakeSite:
+    return FakeSite()
 
 
-def make_site(token: str = "") -> SimpleNamespace:
-    """`ask` gives the answer, whether it came at once or later."""
-    frontend, loads, routes = FakeFrontend(), Loads(), Routes()
-    later: list[WebAnswer] = []
-    pages = Pages(
-        frontend.monitor, loads, lambda _, answer: later.append(answer), triton=True, token=token
-    )
-    pages.add_to(routes)
-
-    def ask(target: str, method: str = "GET", **headers: str) -> WebAnswer:
-        request = WebRequest(method=method, target=target, headers=tuple(headers.items()))
-        try:
-            handler, asked = routes.find(request)
-            return handler(asked) or later.pop()
-        except RequestError as error:
-            return http_failure(error)
-
-    return SimpleNamespace(frontend=frontend, loads=loads, ask=ask)
-
-
-def test_metrics_are_the_frontends(site: SimpleNamespace) -> None:
+def test_metrics_are_the_frontends(site: FakeSite) -> None:
     site.frontend.tick()
     site.frontend.tick()
     answer = site.ask("/metrics")
@@ -75,7 +33,7 @@ def test_metrics_are_the_frontends(site: SimpleNamespace) -> None:
 
 
 def test_the_state_has_what_stats_and_models_have_and_the_last_minutes(
-    site: SimpleNamespace,
+    site: FakeSite,
 ) -> None:
     for _ in range(3):
         site.frontend.tick(answers=50, refused=10)
@@ -94,7 +52,7 @@ def test_the_state_has_what_stats_and_models_have_and_the_last_minutes(
     assert state["can_change"] is False
 
 
-def test_only_what_is_new_is_asked_for(site: SimpleNamespace) -> None:
+def test_only_what_is_new_is_asked_for(site: FakeSite) -> None:
     for _ in range(4):
         site.frontend.tick()
     seq = msgspec.json.decode(site.ask("/glet/state.json").body)["history"]["seq"]
@@ -104,19 +62,19 @@ def test_only_what_is_new_is_asked_for(site: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "1e3", "9" * 30, "٣"])
-def test_a_place_in_history_that_is_none_is_refused(site: SimpleNamespace, after: str) -> None:
+def test_a_place_in_history_that_is_none_is_refused(site: FakeSite, after: str) -> None:
     answer = site.ask(f"/glet/state.json?after={after}")
     assert answer.status == 400
     assert b"valid is `seq`" in answer.body
 
 
-def test_the_root_leads_to_the_dashboard(site: SimpleNamespace) -> None:
+def test_the_root_leads_to_the_dashboard(site: FakeSite) -> None:
     answer = site.ask("/")
     assert (answer.status, dict(answer.headers)["location"]) == (307, "/dashboard")
 
 
 def test_everything_that_the_page_names_is_there_and_nothing_from_elsewhere(
-    site: SimpleNamespace,
+    site: FakeSite,
 ) -> None:
     page = site.ask("/dashboard").body.decode()
     assert "http:" not in page
@@ -136,12 +94,12 @@ def test_everything_that_the_page_names_is_there_and_nothing_from_elsewhere(
     assert len(seen) >= 6
 
 
-def test_another_file_is_not_given(site: SimpleNamespace) -> None:
+def test_another_file_is_not_given(site: FakeSite) -> None:
     for path in ("/dashboard/pages.py", "/dashboard/..%2fpages.py", "/dashboard/../pages.py"):
         assert site.ask(path).status == 404
 
 
-def test_without_a_token_nothing_is_changed(site: SimpleNamespace) -> None:
+def test_without_a_token_nothing_is_changed(site: FakeSite) -> None:
     answer = site.ask("/glet/models/lenet/unload", "POST", authorization="Bearer ")
     assert answer.status == 403
     assert b"dashboard_token" in answer.body
@@ -154,7 +112,7 @@ def test_without_a_token_nothing_is_changed(site: SimpleNamespace) -> None:
      {"authorization": "s3cret"}, {"authorization": "Bearer s3creté"}],
 )  # fmt: skip
 def test_a_wrong_token_changes_nothing(headers: dict[str, str]) -> None:
-    site = make_site("s3cret")
+    site = FakeSite("s3cret")
     answer = site.ask("/glet/models/lenet/unload", "POST", **headers)
     assert answer.status == 401
     assert dict(answer.headers)["www-authenticate"] == "Bearer"
@@ -163,7 +121,7 @@ def test_a_wrong_token_changes_nothing(headers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
 def test_with_the_token_models_are_loaded_and_unloaded(verb: str) -> None:
-    site = make_site("s3cret")
+    site = FakeSite("s3cret")
     answer = site.ask(f"/glet/models/le%20net/{verb}", "POST", authorization="Bearer s3cret")
     assert (answer.status, msgspec.json.decode(answer.body)) == (
         200,
@@ -174,7 +132,7 @@ def test_with_the_token_models_are_loaded_and_unloaded(verb: str) -> None:
 
 
 def test_what_cannot_be_loaded_says_why() -> None:
-    site = make_site("s3cret")
+    site = FakeSite("s3cret")
     site.loads.error = ModelNotFoundError("no model 'lenett'; did you mean 'lenet'?")
     answer = site.ask("/glet/models/lenett/load", "POST", authorization="bearer s3cret")
     assert answer.status == 404

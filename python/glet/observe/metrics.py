@@ -14,6 +14,7 @@ LATENCY_BOUNDS_S = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25,
     0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
+BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BYTES_PER_MB = 1e6
 MS_PER_S = 1e3
 NS_PER_S = 1e9
@@ -117,6 +118,7 @@ def _times(models: Mapping[str, Mapping[str, Any]]) -> list[Family]:
     latency = Family(
         "glet_request_latency_seconds", "histogram", "Arrival at the frontend to answer, of ok."
     )
+    batch = Family("glet_request_batch_size", "histogram", "Batch that a request ran in, of ok.")
     parts = {
         "queue_ns": "Time in a gpulet's queue until the batch was formed, of ok requests.",
         "batch_ns": "Time copying inputs into the batch, of ok requests.",
@@ -128,11 +130,21 @@ def _times(models: Mapping[str, Mapping[str, Any]]) -> list[Family]:
     }
     for model, counted in sorted(models.items()):
         latency.add_histogram(
-            LATENCY_BOUNDS_S, counted["latency"], counted["latency_ns"] / NS_PER_S, model=model
+            LATENCY_BOUNDS_S,
+            [(upper_ns / NS_PER_S, count) for upper_ns, count in counted["latency"]],
+            counted["ok_ns"] / NS_PER_S,
+            model=model,
         )
+        batch.add_histogram(BATCH_BOUNDS, *_sizes(counted["batches"]), model=model)
         for key, family in sums.items():
             family.add(counted[key] / NS_PER_S, model=model)
-    return [latency, *sums.values()]
+    return [latency, batch, *sums.values()]
+
+
+def _sizes(batches: Iterable[Sequence[int]]) -> tuple[list[tuple[int, int]], int]:
+    """Of rows (size, requests, ...) the requests by size, and the sum of all their sizes."""
+    rows = [(size, requests) for size, requests, *_ in batches]
+    return rows, sum(size * requests for size, requests in rows)
 
 
 def _devices(snapshot: Snapshot) -> list[Family]:

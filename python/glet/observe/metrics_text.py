@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Kind = Literal["counter", "gauge", "histogram", "untyped"]
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-NS_PER_S = 1e9
 
 
 class Sample(NamedTuple):
@@ -36,23 +35,26 @@ class Family:
         self.samples.append(Sample("", tuple(labels.items()), value))
 
     def add_histogram(
-        self, bounds_s: Sequence[float], filled: Iterable[tuple[int, int]], sum_s: float,
+        self,
+        bounds: Sequence[float],
+        filled: Iterable[tuple[float, int]],
+        total: float,
         **labels: str,
-    ) -> None:  # fmt: skip
-        """`filled` are (upper end in ns, count), rising; each counts where its end falls.
+    ) -> None:
+        """`filled` are (upper end, count), and each counts where its end falls; `total` is the sum.
 
         So a value may be counted one bound late: those of csrc/glet/batch/stats.h end at most 1/16
         above what they hold.
         """
         of = tuple(labels.items())
         buckets = list(filled)
-        for bound_s in bounds_s:
-            within = sum(count for upper_ns, count in buckets if upper_ns <= bound_s * NS_PER_S)
-            self.samples.append(Sample("_bucket", (*of, ("le", number(bound_s))), within))
-        total = sum(count for _, count in buckets)
-        self.samples.append(Sample("_bucket", (*of, ("le", "+Inf")), total))
-        self.samples.append(Sample("_sum", of, sum_s))
-        self.samples.append(Sample("_count", of, total))
+        for bound in bounds:
+            within = sum(count for upper, count in buckets if upper <= bound)
+            self.samples.append(Sample("_bucket", (*of, ("le", number(bound))), within))
+        count = sum(count for _, count in buckets)
+        self.samples.append(Sample("_bucket", (*of, ("le", "+Inf")), count))
+        self.samples.append(Sample("_sum", of, total))
+        self.samples.append(Sample("_count", of, count))
 
 
 def render(families: Iterable[Family]) -> str:

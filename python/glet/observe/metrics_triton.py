@@ -23,7 +23,7 @@ FAILURES = {
 }
 """Triton's reasons, and which outcomes are counted under each."""
 DURATIONS = {
-    "request": ("latency_ns", "from arrival to answer"),
+    "request": ("ok_ns", "from arrival to answer"),
     "queue": ("queue_ns", "in the queue"),
     "compute_input": ("batch_ns", "copying inputs"),
     "compute_infer": ("execute_ns", "in the model"),

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 
+from glet.clock import Clock
+from glet.config.cluster import ClusterConfig
 from glet.errors import InvalidInputError, RequestError
 from glet.observe.metrics_text import CONTENT_TYPE
+from glet.serve.loading import Override
 from glet.serve.web.failure import http_failure
-from glet.serve.web.monitor import Monitor
-from glet.serve.web.operations import Operations, later
+from glet.serve.web.frontend_web import FrontendWeb
+from glet.serve.web.monitor import Monitor, Watched
+from glet.serve.web.operations import Loads, later
 from glet.serve.web.request import Headers, WebAnswer, WebRequest, json_answer
 from glet.serve.web.routes import Asked, Routes
 
@@ -41,11 +45,11 @@ class Pages:
     """All of them, over one monitor."""
 
     def __init__(
-        self, monitor: Monitor, operations: Operations, reply: Reply, *, triton: bool, token: str
+        self, monitor: Monitor, loads: Loads, reply: Reply, *, triton: bool, token: str
     ) -> None:
         """With `token`, who sends it as `Authorization: Bearer` may load and unload models."""
         self._monitor = monitor
-        self._do = operations
+        self._loads = loads
         self._reply = reply
         self._triton = triton
         self._token = token
@@ -91,7 +95,10 @@ class Pages:
             self._reply(request, http_failure(error))
 
         done = later(lambda: self._reply(request, json_answer({"name": name, verb: True})), fail)
-        (self._do.load if verb == "load" else self._do.unload)(name, {}, done)
+        if verb == "load":
+            self._loads.load(name, Override(), done)
+        else:
+            self._loads.unload(name, done)
         return None
 
     def _refusal(self, request: WebRequest) -> WebAnswer | None:
@@ -104,3 +111,15 @@ class Pages:
             return None
         line = "wrong or no token; send the dashboard_token as Authorization: Bearer"
         return json_answer({"error": line}, 401, (("www-authenticate", "Bearer"),))
+
+
+def add_pages(
+    web: FrontendWeb, loads: Loads, watched: Watched, cluster: ClusterConfig, clock: Clock
+) -> Monitor:
+    """As a cluster.toml says. Call tick() of what comes back once a second."""
+    monitor = Monitor(watched, clock)
+    pages = Pages(
+        monitor, loads, web.reply, triton=cluster.metrics.triton, token=cluster.dashboard_token
+    )
+    pages.add_to(web.routes)
+    return monitor

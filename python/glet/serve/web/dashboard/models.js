@@ -103,9 +103,7 @@ function drawNumbers(numbers, model, counted, columns) {
     ["not answered", refused == null ? "–" : `${figures(refused)} /s`, refused > 0],
     ["p50", ms(counted.p50_ms || null), false],
     ["outstanding", figures(counted.outstanding), false],
-    ["late", figures(counted.late), false],
-    ["full", figures(counted.full), false],
-    ["failed", figures(counted.failed), counted.failed > 0],
+    ["late / full / failed", [counted.late, counted.full, counted.failed].map(figures).join(" / "), counted.failed > 0],
   ];
   keyed(numbers, rows.map(([label]) => label), (label) => make("span", {}, `${label} `, make("b")));
   for (const [at, [, value, bad]] of rows.entries()) {
