@@ -1,7 +1,7 @@
 """The compiled core. Times are integer nanoseconds of the machine's monotonic clock."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -793,6 +793,18 @@ class FrontendLoop:
     def outstanding(self) -> int: ...
     def stats(self) -> dict[str, dict[str, Any]]:
         """Counters by model; `latency` are (upper end in ns, count) of buckets that are filled."""
+
+    def set_trace_ratio(self, ratio: float, of_models: Mapping[str, float]) -> None:
+        """Traces requests from now on, this part of those that have no W3C traceparent.
+
+        ArgumentError for a ratio that is not in 0..1.
+        """
+
+    def take_traces(self) -> list[tuple[str, str, str, str, int, int, int, int, int, int]]:
+        """Traced requests that ended, oldest first: rows of serve.tracing.TracedRequest."""
+
+    def traces_dropped(self) -> int:
+        """How many traced requests nobody took in time."""
 
 class ExecutorLoop:
     """The executor's data plane: a thread that feeds the engine and sends its completions back."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from glet.control.park import Park, unit_shares
 from glet.control.reserve import cut, real, seen
-from glet.control.trigger import signals, why
+from glet.control.trigger import TEXTS, signals, trigger_kind, why
 from glet.plan.problem import DeviceType
 from glet.policy.policy import Target
 from glet.profiles.correction import Corrections
@@ -167,3 +167,9 @@ def test_what_is_new_makes_a_round() -> None:
     assert new(usual, seen_now(waiting=17), planned_rps=500.0) == ""
     # Nothing new: it was so in the round before.
     assert new(seen_now(waiting=17), seen_now(waiting=30)) == ""
+
+
+def test_every_trigger_has_a_kind_without_names() -> None:
+    for kind, text in TEXTS.items():
+        assert trigger_kind(text.format("a, b")) == kind
+    assert trigger_kind("epoch") == "epoch"

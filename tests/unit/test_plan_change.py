@@ -15,6 +15,7 @@ PLAN = {"gpulets": []}
 def record(number: int, *kinds: str, errors: tuple[str, ...] = ()) -> bytes:
     body = {
         "number": number,
+        "trigger": "model lenet appeared" if "load" in kinds else "epoch",
         "plan": None if errors else PLAN,
         "steps": [{"kind": kind, "device": 0} for kind in kinds],
         "errors": errors,
@@ -47,6 +48,10 @@ def test_other_rates_are_no_news_and_only_the_last_are_kept(tmp_path: object) ->
         assert [(row["round"], row["reorganises"]) for row in rows] == [
             (2, False), (3, True), (4, False), (5, True), (6, False),
         ]  # fmt: skip
+        assert link.changed == {
+            ("epoch", False): 3, ("model_appeared", True): 1, ("epoch", True): 1,
+        }  # fmt: skip
+        assert link.failed_rounds == 1
     finally:
         link.channel.close()
         controller.close()

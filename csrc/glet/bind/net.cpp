@@ -119,6 +119,21 @@ void answer_web(FrontendLoop& loop, std::uint64_t door, std::uint64_t call, int 
   loop.answer_web(door, call, {status, std::move(headers), body});
 }
 
+// Rows of TracedRequest in python/glet/serve/tracing.py.
+py::list take_traces(FrontendLoop& loop) {
+  const Nanos now = exec::now();
+  py::list out;
+  for (const net::TraceRecord& record : loop.traces().take()) {
+    const bool is_ok = record.outcome == exec::Outcome::kOk;
+    out.append(py::make_tuple(
+        record.model, is_ok ? "ok" : std::string(net::outcome_code(record.outcome)),
+        record.trace->trace_id, record.trace->span_id, (now - record.ended).count(),
+        (record.ended - record.arrival).count(), record.times.queued.count(),
+        record.times.batched.count(), record.times.executed.count(), record.times.batch));
+  }
+  return out;
+}
+
 void set_routes(FrontendLoop& loop, const std::string& name,
                 const std::vector<std::tuple<int, int, int, double>>& routes) {
   std::vector<net::RouteSpec> specs;
@@ -187,7 +202,15 @@ void bind_net(py::module_& m) {
       .def("set_starting", &FrontendLoop::set_starting, py::arg("starting"), NoGil())
       .def("stop_admitting", &FrontendLoop::stop_admitting, NoGil())
       .def("outstanding", &FrontendLoop::outstanding, NoGil())
-      .def("stats", &frontend_stats);
+      .def("stats", &frontend_stats)
+      .def(
+          "set_trace_ratio",
+          [](FrontendLoop& loop, double ratio, const std::map<std::string, double>& of_models) {
+            loop.traces().set_ratio(ratio, {of_models.begin(), of_models.end()});
+          },
+          py::arg("ratio"), py::arg("of_models"))
+      .def("take_traces", &take_traces)
+      .def("traces_dropped", [](FrontendLoop& loop) { return loop.traces().dropped(); });
 
   py::class_<PyExecutorLoop>(m, "ExecutorLoop")
       .def(py::init([](const std::string& libzmq, const py::object& engine) {

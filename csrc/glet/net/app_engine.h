@@ -13,6 +13,7 @@
 #include "glet/net/app_graph.h"
 #include "glet/net/protocol.h"
 #include "glet/net/slot_table.h"
+#include "glet/net/trace_ring.h"
 #include "glet/time.h"
 
 namespace glet::net {
@@ -35,6 +36,7 @@ struct AppCaller {
   Nanos deadline{0};
   Door* door = nullptr;
   std::uint64_t call = 0;
+  Trace trace = nullptr;
 };
 
 // Runs app requests as graphs of model requests: a stage begins when all that it takes from is

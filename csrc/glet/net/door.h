@@ -58,6 +58,9 @@ class DoorHost {
   virtual std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
                                std::vector<Message> frames, std::optional<double> deadline_ms,
                                Nanos now) = 0;
+  // The W3C `traceparent` of the requests that are submitted from now on, empty without one. Valid
+  // until the next call of this.
+  virtual void traced_by(std::string_view traceparent) = 0;
   // Nothing is answered for it any more. Harmless when it has ended.
   virtual void cancel(std::uint64_t tag) = 0;
   // For a request that never came to submit(): counted for the model, if that is served.

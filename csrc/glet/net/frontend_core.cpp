@@ -107,6 +107,7 @@ void FrontendCore::add_executor(int executor, const std::string& endpoint, Nanos
 }
 
 void FrontendCore::remove_executor(int executor, Nanos now) {
+  now_ = now;
   if (links_.contains(executor)) lose(executor, now);
 }
 
@@ -142,6 +143,7 @@ const std::vector<pollfd>& FrontendCore::descriptors() {
 // ---- time ----
 
 bool FrontendCore::tick(Nanos now) {
+  now_ = now;
   forwarded_ = false;
   bool sent = false;
   std::vector<int> silent;

@@ -20,6 +20,7 @@
 #include "glet/net/served_model.h"
 #include "glet/net/slot_table.h"
 #include "glet/net/time_sums.h"
+#include "glet/net/trace_ring.h"
 #include "glet/net/zmq.h"
 #include "glet/route/admission.h"
 #include "glet/route/router.h"
@@ -105,6 +106,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   // Requests, and answers of doors that are not sent yet.
   std::size_t outstanding() const;
   std::vector<FrontendModelStats> stats() const;
+  TraceRing& traces() { return traces_; }
 
   std::function<void(ControlRequest)> on_control;
   std::function<void(int)> on_lost;
@@ -151,6 +153,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     Nanos deadline{0};
     bool retried = false;
     bool cancelled = false;       // nobody wants it: sent nowhere again
+    Trace trace;                  // of an app's part none: the app has it
     std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
   };
@@ -171,6 +174,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
               std::string_view code, std::string_view message);
   void lose(int executor, Nanos now);
   static void count(FrontendModelStats& counts, exec::Outcome outcome);
+  void end_trace(const Trace& trace, const Model& model, exec::Outcome outcome, Nanos arrival,
+                 const ResultTimes& times = {});
   void give_up_overdue(Nanos now);
   void forget_idle_clients(Nanos now);
   bool send_to_client(const std::string& client, std::string_view header,
@@ -199,6 +204,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
                        std::vector<Message> frames, std::optional<double> deadline_ms,
                        Nanos now) override;
+  void traced_by(std::string_view traceparent) override { traceparent_ = traceparent; }
   void cancel(std::uint64_t tag) override;
   void count_refused(std::string_view model, exec::Outcome outcome) override;
   void ask_python(WebRequest request) override { on_web(std::move(request)); }
@@ -228,6 +234,9 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::string scratch_;
   std::set<std::pair<std::int64_t, std::string>> cancels_;  // (id, client) of this burst
   std::set<std::string> gone_;                              // clients that nothing can be sent to
+  TraceRing traces_;
+  std::string traceparent_;  // of doors' requests
+  Nanos now_{0};             // of the burst at hand
   bool starting_ = false;
   bool admitting_ = true;
   bool forwarded_ = false;

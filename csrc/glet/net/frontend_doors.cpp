@@ -93,9 +93,10 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
   }
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(budget_ms * kNanosPerMilli));
   const batch::ModelId id = model_ids_.find(name)->second;
+  Trace trace = traces_.begin(name, traceparent_);
   if (model->app) {
-    const std::uint64_t run =
-        start_app(*model, {{}, 0, id, now, deadline, &door, call}, std::move(frames));
+    const std::uint64_t run = start_app(
+        *model, {{}, 0, id, now, deadline, &door, call, std::move(trace)}, std::move(frames));
     return run == 0 ? 0 : run | kRunBit;
   }
   auto [tag, pending] = pending_.take();
@@ -106,6 +107,7 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
   pending->arrival = now;
   pending->deadline = deadline;
   pending->retried = pending->cancelled = false;
+  pending->trace = std::move(trace);
   pending->part.reset();
   pending->frames = std::move(frames);
   ++counts.outstanding;

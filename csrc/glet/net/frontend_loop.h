@@ -61,6 +61,7 @@ class FrontendLoop {
   void stop_admitting();
   std::size_t outstanding();
   std::vector<FrontendModelStats> stats();
+  TraceRing& traces() { return core_.traces(); }
 
  private:
   void run();

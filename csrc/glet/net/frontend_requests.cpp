@@ -23,6 +23,7 @@ std::string format_ms(double value) {
 }  // namespace
 
 bool FrontendCore::receive(Nanos now) {
+  now_ = now;
   bool more = false;
   forwarded_ = false;
   // Answers first: they free what the new requests need, and go out before those are looked at.
@@ -131,11 +132,13 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
     return refuse(model, client, header.id, outcome_code(reason->first), reason->second);
   }
   const Nanos deadline = now + Nanos(static_cast<std::int64_t>(deadline_ms * kNanosPerMilli));
+  Trace trace = traces_.begin(header.model, header.traceparent);
   if (model->app) {
     std::vector<Message> inputs;
     std::swap(inputs, frames_);
     const auto app = model_ids_.find(header.model)->second;
-    start_app(*model, {client, *header.id, app, now, deadline}, std::move(inputs));
+    start_app(*model, {client, *header.id, app, now, deadline, nullptr, 0, std::move(trace)},
+              std::move(inputs));
     return;
   }
   auto [tag, pending] = pending_.take();
@@ -146,6 +149,7 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   pending->arrival = now;
   pending->deadline = deadline;
   pending->retried = pending->cancelled = false;
+  pending->trace = std::move(trace);
   pending->part.reset();
   pending->frames.clear();
   std::swap(pending->frames, frames_);
@@ -252,6 +256,7 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
   }
   if (pending->part) return on_part(reply, *pending, model, now);
   const ResultTimes times = times_of(reply);
+  end_trace(pending->trace, model, exec::Outcome::kOk, pending->arrival, times);
   if (Door* door = pending->door) {
     const std::uint64_t call = pending->call;
     model.counters.answered(pending->arrival, pending->deadline, times, now);
@@ -286,6 +291,7 @@ void FrontendCore::finish(std::uint64_t tag, exec::Outcome outcome, std::string_
   Pending& pending = *pending_.find(tag);
   Model& model = *models_[static_cast<std::size_t>(pending.model)];
   --model.counters.counts.outstanding;
+  end_trace(pending.trace, model, outcome, pending.arrival);
   const std::optional<AppPart> part = pending.part;
   Door* door = pending.door;
   const std::uint64_t call = pending.call;
@@ -324,6 +330,12 @@ std::optional<std::pair<exec::Outcome, std::string>> FrontendCore::refuse_entry(
                      "'" + served.name() + "' is asked for more than can be answered in time");
   }
   return std::nullopt;
+}
+
+void FrontendCore::end_trace(const Trace& trace, const Model& model, exec::Outcome outcome,
+                             Nanos arrival, const ResultTimes& times) {
+  if (trace == nullptr) return;
+  traces_.end({trace, model.counters.counts.model, outcome, arrival, now_, times});
 }
 
 void FrontendCore::refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,

@@ -54,6 +54,8 @@ ClientHeader read_client_header(std::span<const std::byte> frame) {
       header.inputs = reader.skip();
     } else if (key == "deadline_ms") {
       if (!reader.nil()) header.deadline_ms = reader.number();
+    } else if (key == "traceparent") {
+      if (!reader.nil()) header.traceparent = reader.string();
     } else if (key == "version") {
       header.version = optional_integer(reader);
     } else if (key == "role") {

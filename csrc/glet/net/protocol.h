@@ -27,6 +27,7 @@ struct ClientHeader {
   std::string_view role;
   std::string_view model;
   std::optional<double> deadline_ms;
+  std::string_view traceparent;
   std::span<const std::byte> inputs;  // the msgpack value, read only when it is not the usual one
 };
 

@@ -166,6 +166,7 @@ void HttpDoor::on_infer(const At& at, const HttpRoute& route, const HttpRequest&
   }
   oip.model = route.model;
   oip.version = route.version;
+  oip.traceparent = request.header("traceparent").value_or(std::string_view());
   const auto [tag, call] = calls_.take();
   *call = {at.tag, at.slot, 0, kNever};
   at.connection.slot(at.slot).call = tag;

@@ -226,6 +226,7 @@ std::uint64_t OipCalls::start(std::uint64_t owners, OipRequest& request, Nanos n
   call->wanted = std::move(request.outputs);
   std::optional<double> deadline_ms;
   if (request.timeout_us.value_or(0) != 0) deadline_ms = *request.timeout_us / kMicrosPerMilli;
+  host_->traced_by(request.traceparent);
   for (std::size_t row = 0; row < count; ++row) {
     std::vector<net::Message> frames;
     frames.reserve(planned.rows.size());

@@ -47,6 +47,7 @@ struct OipRequest {
   std::string_view model;
   std::string_view version;  // empty or "1"
   std::string_view id;
+  std::string_view traceparent;      // of W3C Trace Context, empty without
   std::optional<double> timeout_us;  // the deadline; nothing or 0: the model's SLO
   std::vector<OipInput> inputs;
   std::vector<OipWanted> outputs;  // empty: all of the signature

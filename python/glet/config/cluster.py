@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,8 +25,9 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `control` is where frontends reach it; empty: in the run directory. `data` is where its
     executors bind, `tcp://HOST:*` or empty for the run directory. `cores` are the CPU cores it may
     use; empty: all that the process may use. `gpu` is the index or the UUID of a GPU; empty: the
-    one whose index is `device`. `profile` is a latency.csv or a profile folder: for
-    partition `profiled`, and for plans that follow the traffic.
+    one whose index is `device`. `metrics` is where Prometheus finds this backend, HOST:PORT;
+    empty: nowhere, the frontend tells most of it too. `profile` is a latency.csv or a profile
+    folder: for partition `profiled`, and for plans that follow the traffic.
     """
 
     device: Annotated[int, Meta(ge=0)] = 0
@@ -34,6 +36,7 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     data: str = ""
     cores: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     gpu: Annotated[str, Meta(pattern=GPU_NAME)] = ""
+    metrics: str = ""
     profile: str = ""
     type: str = ""
 
@@ -84,6 +87,33 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     address: str = ""
 
 
+class TraceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Traces of requests by OpenTelemetry (extra `otel`); off while `endpoint` is empty.
+
+    `endpoint` takes OTLP over HTTP, `http://HOST:4318`. Of requests that come without a W3C
+    `traceparent` the part `ratio` is traced; for the others their sampled flag decides. `service`
+    is what traces call this frontend.
+    """
+
+    endpoint: str = ""
+    ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.01
+    service: str = "glet"
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.endpoint)
+        if self.endpoint and not (url.scheme in ("http", "https") and url.hostname):
+            raise ValueError(
+                f"endpoint {self.endpoint!r} is no URL of http or https; "
+                "valid is for example 'http://127.0.0.1:4318'"
+            )
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Prometheus is told at `/metrics`. `triton`: also under the names that Triton has."""
+
+    triton: bool = True
+
+
 class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model on a gpulet; without `time_share`, models of a gpulet get equal parts."""
 
@@ -126,6 +156,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     many times longer than its model's longest) has hung: its executor is ended. Nor does one go on
     that had no gpulet for `release_after_s`; it starts again with the next.
 
+    Who has the `dashboard_token` may load and unload models on the dashboard; empty: nobody.
+
     `http` and `grpc` are where a frontend also speaks the Open Inference Protocol, `HOST:PORT`;
     empty: it does not. `http_max_body_mb` is the largest body or message, `http_max_connections`
     how many clients each of them has at most.
@@ -144,6 +176,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limit_memory: bool = False
     margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
+    dashboard_token: str = ""
     drain_s: Positive = 10.0
     hang_s: Positive = 10.0
     release_after_s: Annotated[float, Meta(ge=0.0)] = 30.0
@@ -154,6 +187,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     control: ControlConfig = ControlConfig()
     addresses: str = ""
     ray: RayConfig = RayConfig()
+    trace: TraceConfig = TraceConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     def __post_init__(self) -> None:
         if not self.backend:

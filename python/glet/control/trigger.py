@@ -11,6 +11,13 @@ QUEUE_QUANTILE = 0.9999
 # Part of the requests that may be refused, and the least number that is looked at.
 REFUSED_PART = 0.02
 LEAST_REFUSED = 3
+TEXTS = {
+    "device_lost": "device {} is lost",
+    "device_found": "device {} is there",
+    "model_appeared": "model {} appeared",
+    "model_went": "model {} went",
+    "queue_grows": "queue of {} grows",
+}
 
 
 class Signals(NamedTuple):
@@ -36,16 +43,25 @@ def signals(observation: Observation, planned_rps: Mapping[str, float]) -> Signa
 
 def why(before: Signals, now: Signals) -> str:
     """What is new, the most serious first, in a few words; empty when nothing is."""
-    for text, new in (
-        ("device {} is lost", before.alive - now.alive),
-        ("device {} is there", now.alive - before.alive),
-        ("model {} appeared", now.models - before.models),
-        ("model {} went", before.models - now.models),
-        ("queue of {} grows", now.queues - before.queues),
+    for kind, new in (
+        ("device_lost", before.alive - now.alive),
+        ("device_found", now.alive - before.alive),
+        ("model_appeared", now.models - before.models),
+        ("model_went", before.models - now.models),
+        ("queue_grows", now.queues - before.queues),
     ):
         if new:
-            return text.format(", ".join(str(one) for one in sorted(new)))
+            return TEXTS[kind].format(", ".join(str(one) for one in sorted(new)))
     return ""
+
+
+def trigger_kind(trigger: str) -> str:
+    """Which of TEXTS it is, for counting; what is none of them, as `epoch`, is its own kind."""
+    for kind, text in TEXTS.items():
+        begin, _, end = text.partition("{}")
+        if trigger.startswith(begin) and trigger.endswith(end):
+            return kind
+    return trigger
 
 
 def _queues(model: ModelObservation, planned_rps: float) -> bool:

@@ -17,7 +17,9 @@ from glet.profiles import latency_csv
 from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Interference, NoInterference
 from glet.profiles.interference_files import read_interference
+from glet.serve.backend_metrics import BackendMetrics
 from glet.serve.backend_state import gpulet_states
+from glet.serve.device_usage import UsageMeter
 from glet.serve.executor_fleet import ExecutorFleet
 from glet.serve.executor_process import FleetOptions
 from glet.serve.gpus import gpu_device
@@ -80,6 +82,9 @@ class Backend:
         self._in_use_s = 0.0
         self._ticked_s = clock.now_s()
         self._changed = True
+        self._usage = UsageMeter(self._device)
+        self._used = self._usage.read()
+        self._metrics: BackendMetrics | None = None
 
     def run(self, log_level: str) -> None:
         """Serves until SIGTERM. Raises ConfigError when it cannot start."""
@@ -117,6 +122,9 @@ class Backend:
                 try:
                     self._serve()
                 finally:
+                    if self._metrics is not None:
+                        self._metrics.close()
+                    self._usage.close()
                     self._shelf.close()
                     self._fleet.close()
                     self._channel.close()
@@ -132,6 +140,9 @@ class Backend:
         check_bind(control, insecure=self._cluster.insecure)
         if self._config.data:
             check_bind(self._config.data, insecure=self._cluster.insecure)
+        if self._config.metrics:
+            self._metrics = BackendMetrics(self._config.metrics, insecure=self._cluster.insecure)
+            logger.info("metrics at http://%s/metrics", self._metrics.address)
         hello = Hello(version=VERSION, role="backend", name=self._name)
         self._channel: RouterChannel[FrontendToBackend] = RouterChannel(
             context, control, FrontendToBackend, hello
@@ -156,7 +167,7 @@ class Backend:
 
     def _serve(self) -> None:
         self._poll.watch(self._channel.socket, self._on_frontends)
-        self._poll.every(REPORT_S, self._note_change)
+        self._poll.every(REPORT_S, self._report)
         self._poll.every(TICK_S, self._tick)
         self._poll.every(BEAT_S, self._status.beat)
         logger.info("listens at %s", self._channel.endpoint)
@@ -190,6 +201,10 @@ class Backend:
 
     def _note_change(self) -> None:
         self._changed = True
+
+    def _report(self) -> None:
+        self._used = self._usage.read()
+        self._note_change()
 
     def _tick(self) -> None:
         now_s = self._clock.now_s()
@@ -309,6 +324,8 @@ class Backend:
         self._seq += 1
         self._seq_s = {self._seq: self._clock.now_s(), **self._recent_seqs()}
         state = self._state()
+        if self._metrics is not None:
+            self._metrics.take(state)
         for peer in list(self._channel.peers):
             if not self._channel.send(peer, state):
                 self._forget(peer)
@@ -330,6 +347,7 @@ class Backend:
             served=self._served,
             error=self._fleet.why_not_whole(),
             in_use_s=self._in_use_s,
+            usage=self._used,
             executors=tuple(process.report() for process in processes),
             gpulets=gpulet_states(
                 self._placed, self._fleet.hosted(), self._fleet.executor_of, self._book.why_not

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +11,7 @@ import zmq
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
+from glet.control.trigger import trigger_kind
 from glet.serve.controller_child import ControllerChild, ControllerOptions, controller_endpoint
 from glet.serve.poll_loop import PollLoop
 from glet.types.plan import Plan
@@ -97,6 +98,8 @@ class ControlLink:
         self._errors: tuple[str, ...] = ()
         self._accept: dict[str, float] = {}
         self._last = PlanChange(number=0)
+        self.changed: Counter[tuple[str, bool]] = Counter()
+        self.failed_rounds = 0
         self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
 
     def tick(self, poll: PollLoop) -> None:
@@ -187,14 +190,25 @@ class ControlLink:
             "observation": seen,
             "age_s": now_s - self._observed_s if seen is not None else None,
             "controller": self.status(),
-            "changes": [_change_row(change, now_s - at_s) for at_s, change in self._changes],
+            "changes": self.changes(),
         }
+
+    def changes(self) -> list[dict[str, Any]]:
+        """The last changes of the plan, newest last; also in body()."""
+        now_s = self._clock.now_s()
+        return [_change_row(change, now_s - at_s) for at_s, change in self._changes]
 
     def close(self) -> None:
         """Ends the controller if it is ours."""
         if self.child is not None:
             self.child.close()
         self.channel.close()
+
+    def _count(self, change: PlanChange) -> None:
+        """Into `changed`, by (kind of trigger, whether gpulets changed), and `failed_rounds`."""
+        self.failed_rounds += bool(change.errors)
+        if change.plan is not None:
+            self.changed[trigger_kind(change.trigger), change.reorganises] += 1
 
     def _on_round(self, message: RoundDone, now_s: float) -> list[PlanChange]:
         self._round = message.round
@@ -203,6 +217,7 @@ class ControlLink:
         except msgspec.DecodeError as error:
             logger.warning("record of round %d cannot be read: %s", message.round, error)
             return []
+        self._count(change)
         errors, self._errors, self._last = self._errors, change.errors, change
         if change.plan is None and (not change.errors or change.errors == errors):
             return []

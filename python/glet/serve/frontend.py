@@ -34,7 +34,12 @@ from glet.serve.route_table import RouteTable, outlasting, routing
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
+from glet.serve.tracing import start_tracing
 from glet.serve.web.frontend_web import FrontendWeb
+from glet.serve.web.monitor import TICK_S as MONITOR_S
+from glet.serve.web.monitor import Watched
+from glet.serve.web.pages import add_pages
+from glet.serve.web.settings import trace_settings
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
 from glet.wire.messages import BackendState, FrontendReport
@@ -77,6 +82,7 @@ class Frontend:
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
         self._doors = open_doors(self._loop, cluster)
+        self._tracing = start_tracing(self._loop, cluster.trace)
         self._loop.set_starting(True)
         self._table = RouteTable(self._loop)
         self._links = BackendLinks(self._context, cluster, clock)
@@ -95,7 +101,17 @@ class Frontend:
             self._loading,
             lambda: models_body(self._states(), self._table.applied),
             lambda: self._plan is not None and not self._is_starting,
+            trace_settings(self._tracing, cluster.trace),
         )
+        watched = Watched(
+            states=self._states,
+            silent=self._silent,
+            stats=self._loop.stats,
+            routing=lambda: self._table.applied,
+            control=self._control,
+            tracing=self._tracing,
+        )
+        self._monitor = add_pages(self._web, self._loading, watched, cluster, clock)
         self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._holds = False
@@ -113,6 +129,9 @@ class Frontend:
             poll.watch(self._web.fd, self._web.take)
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
+            if "http" in self._doors:
+                poll.every(MONITOR_S, self._monitor.tick)
+                self._status.progress(f"dashboard at http://{self._doors['http']}/dashboard")
             poll.every(BEAT_S, lambda: self._beat(poll))
             poll.every(TICK_S, self._settle)
             poll.every(STATUS_BEAT_S, self._status.beat)
@@ -126,6 +145,8 @@ class Frontend:
         """Closes everything."""
         self._loop.close()
         self._web.close()
+        if self._tracing is not None:
+            self._tracing.close()
         if self._control is not None:
             self._control.close()
         for link in self._links:

@@ -77,3 +77,10 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "cpu":
             return f"{len(self.cores)} cores"
         return "emulated"
+
+
+class DeviceUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a device is used, by whomever. `utilization` is 0..1, of about a second."""
+
+    memory_mb: float
+    utilization: float

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from glet.types.app import AppSpec
-from glet.types.device import DeviceInfo
+from glet.types.device import DeviceInfo, DeviceUsage
 from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
@@ -147,7 +147,7 @@ class BackendState(Message, frozen=True, kw_only=True):
 
     `plan` and `keep` are the last that were applied. `served` is the last plan that was there as a
     whole; while `error` says why `plan` cannot be, all of `served` stays. `in_use_s` counts the
-    seconds in which the device had an executor.
+    seconds in which the device had an executor; `usage` is None where it is not known.
     """
 
     seq: int
@@ -160,6 +160,7 @@ class BackendState(Message, frozen=True, kw_only=True):
     served: tuple[GpuletPlan, ...] = ()
     error: str = ""
     in_use_s: float = 0.0
+    usage: DeviceUsage | None = None
     executors: tuple[ExecutorState, ...] = ()
     gpulets: tuple[GpuletState, ...] = ()
     models: tuple[ModelState, ...] = ()

@@ -32,7 +32,7 @@ class FrontendWeb:
         self.trace = trace or TraceSettings()
         log = LogSettings(logging.getLogger("glet"))
         operations = Operations(self, loads, self.memory, log, self.trace)
-        self._web = Web(operations, self._reply)
+        self._web = Web(operations, self.reply)
 
     @property
     def fd(self) -> int:
@@ -58,7 +58,7 @@ class FrontendWeb:
             )
             answer = self._web.handle(request)
             if answer is not None:
-                self._reply(request, answer)
+                self.reply(request, answer)
 
     def close(self) -> None:
         """Lets go of shared memory; the loop still runs, or is closed."""
@@ -73,7 +73,8 @@ class FrontendWeb:
         """See Host in operations.py."""
         return datetime.now(UTC).timestamp() * 1000.0
 
-    def _reply(self, request: WebRequest, answer: WebAnswer) -> None:
+    def reply(self, request: WebRequest, answer: WebAnswer) -> None:
+        """Once for each request."""
         self._loop.answer_web(
             request.door, request.call, answer.status, list(answer.headers), answer.body
         )

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from glet.config.cluster import TraceConfig
 from glet.config.load import nearest
 from glet.errors import InvalidInputError
+from glet.serve.tracing import Tracing
 from glet.serve.web.failure import NotSupportedError
 
 LEVELS = {"log_error": logging.ERROR, "log_warning": logging.WARNING, "log_info": logging.INFO}
@@ -94,6 +96,10 @@ class TraceSettings:
             return 0.0
         return 1.0 / int(settings["trace_rate"])
 
+    def ratios(self) -> dict[str, float]:
+        """ratio() of the models that have settings of their own."""
+        return {model: self.ratio(model) for model, own in self._models.items() if own}
+
     def get(self, model: str = "") -> dict[str, Any]:
         """All settings by name, those of a model over those of all."""
         return {**self._all, **self._models.get(model, {})}
@@ -149,6 +155,18 @@ class TraceSettings:
                 "trace_level TIMESTAMPS: this glet was started without tracing; valid is OFF"
             )
         return ["OFF"] if "TIMESTAMPS" not in levels else ["TIMESTAMPS"]
+
+
+def trace_settings(tracing: Tracing | None, config: TraceConfig) -> TraceSettings:
+    """Those of a frontend: its tracing does as they say from the first change on."""
+    if tracing is None:
+        return TraceSettings()
+    settings = TraceSettings(lambda: None)
+    if config.ratio > 0.0:
+        rate = str(max(1, round(1.0 / config.ratio)))
+        settings.update({"trace_level": ["TIMESTAMPS"], "trace_rate": rate})
+    settings.on_change = lambda: tracing.set_ratio(settings.ratio(), settings.ratios())
+    return settings
 
 
 def _is_count(text: Any, least: int) -> bool:

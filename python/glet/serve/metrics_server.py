@@ -1,0 +1,105 @@
+"""`GET /metrics` of a daemon without an HTTP door, in threads of its own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+
+from glet.errors import ConfigError
+from glet.observe.metrics_text import CONTENT_TYPE
+from glet.wire.address import check_bind
+
+logger = logging.getLogger(__name__)
+
+PATH = "/metrics"
+MOST_CONNECTIONS = 8
+CLIENT_LIMIT_S = 10.0
+
+
+class MetricsServer:
+    """Serves one page, made anew by `page` for every request, in any thread."""
+
+    def __init__(self, address: str, page: Callable[[], str], *, insecure: bool) -> None:
+        """`address` is HOST:PORT, port 0 for a free one. Raises ConfigError."""
+        check_bind(f"tcp://{address}", insecure=insecure)
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            raise ConfigError(f"metrics {address!r} is no address; valid is HOST:PORT")
+        try:
+            self._server = _Server((host.strip("[]"), int(port)), page)
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"metrics {address}: cannot listen there: {error}") from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="glet-metrics", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT with the port that it got."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def close(self) -> None:
+        """No more answers."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], page: Callable[[], str]) -> None:
+        self.page = page
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Who comes while all are taken is turned away."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("scrape from %s ended early", client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    # Of the socket: a client that says nothing for that long is gone.
+    timeout = CLIENT_LIMIT_S
+    server: _Server
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != PATH:
+            line = f"no resource {self.path[:200]!r}; valid is {PATH}"
+            self._answer(404, "application/json", msgspec.json.encode({"error": line}))
+            return
+        self._answer(200, CONTENT_TYPE, self.server.page().encode())
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "glet"
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        logger.debug("%s", format % args)
