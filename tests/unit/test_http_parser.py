@@ -2,8 +2,8 @@
 
 Ours is stricter: lines end with CRLF, fields are not folded, values have no control characters,
 Content-Length comes once and not beside Transfer-Encoding, HTTP/1.0 has no Transfer-Encoding,
-versions are 1.0 and 1.1, targets are paths (or absolute, of which the path is taken), and sizes of chunks have nothing
-behind them but an extension.
+versions are 1.0 and 1.1, targets are paths (or absolute, of which the path is taken), and sizes of
+chunks have nothing behind them but an extension.
 """
 
 import re
