@@ -40,8 +40,11 @@ TOLERATED = 0.98
 class Served:
     """What a benchmark needs to know of a running cluster."""
 
-    def __init__(self, endpoint: str, frontend: int, backend: int) -> None:
-        self.endpoint = endpoint
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.endpoint = cluster.endpoint
+        self.doors = cluster.doors
+        pids = cluster.pids()
+        frontend, backend = pids["frontend"], pids["device0"]
         self.pids = {"frontend": frontend, "backend": backend}
         self.pids["executor"] = next(
             child.pid
@@ -51,7 +54,7 @@ class Served:
 
 
 @contextmanager
-def serve(*models: str, transport: str = "tcp") -> Iterator[Served]:
+def serve(*models: str, transport: str = "tcp", http: str = "") -> Iterator[Served]:
     """One gpulet of SHARE_PCT with `models`, behind a frontend and a backend of their own."""
     make_models()
     shares = tuple(ModelShareConfig(model=name, batch=MAX_BATCH[name]) for name in models)
@@ -59,11 +62,15 @@ def serve(*models: str, transport: str = "tcp") -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as run:
         listen = f"ipc://{run}/clients" if transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
         config = ClusterConfig(
-            listen=listen, models=str(MODELS), cache=str(CACHE), partition="cpu", gpulet=(plan,)
+            listen=listen,
+            http=http,
+            models=str(MODELS),
+            cache=str(CACHE),
+            partition="cpu",
+            gpulet=(plan,),
         )
         with LocalCluster(config, SystemClock()) as cluster:
-            pids = cluster.pids()
-            yield Served(cluster.endpoint, pids["frontend"], pids["device0"])
+            yield Served(cluster)
 
 
 def make_models() -> None:

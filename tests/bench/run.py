@@ -23,6 +23,7 @@ README = HERE / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 SCRIPTS = (
     "end_to_end",
+    "http_echo",
     "planning",
     "added_latency",
     "app_cost",

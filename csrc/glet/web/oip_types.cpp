@@ -1,5 +1,6 @@
 #include "glet/web/oip_types.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -81,6 +82,7 @@ std::uint16_t float_to_half(float value) {
   if (std::isnan(value)) return static_cast<std::uint16_t>(sign | kHalfInfinity | 0x200);
   constexpr float kOverflows = 65520.0F;  // half way beyond the largest
   if (size >= kOverflows) return static_cast<std::uint16_t>(sign | kHalfInfinity);
+  if (size == 0) return static_cast<std::uint16_t>(sign);
   int exponent = 0;
   std::frexp(size, &exponent);
   // The last place of a half of this size; those below 2^-14 share one.

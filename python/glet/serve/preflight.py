@@ -13,7 +13,7 @@ from glet.serve.backend import device_info
 from glet.serve.frontend import static_plan
 from glet.serve.repository import Entry, Repository
 from glet.types.plan import GpuletPlan, Plan
-from glet.wire.address import check_bind
+from glet.wire.address import check_bind, check_web_bind
 
 
 def check_cluster(cluster: ClusterConfig) -> None:
@@ -22,6 +22,8 @@ def check_cluster(cluster: ClusterConfig) -> None:
     What only shows when something runs (a port in use, a model that fails) is not looked at.
     """
     check_bind(cluster.listen, insecure=cluster.insecure)
+    for address in filter(None, (cluster.http, cluster.grpc)):
+        check_web_bind(address, insecure=cluster.insecure)
     repository = Repository(Path(cluster.models))
     entries = {entry.name: entry for entry in repository.entries()}
     for name in repository.app_names():
