@@ -151,14 +151,20 @@ class Rig:
         self.clock = ManualClock()
         self.refusal = ""
         self.plan = Plan()
+        self.sent: frozenset[str] = frozenset()
         self.loading = Loading(backends, self, self.clock)
         self.ended: list[RequestError | None] = []
         for model in plan:
             self.plan = with_model(self.plan, self._states(), model)
+        self.send()
         self.turn()
+
+    def send(self) -> None:
+        self.sent = frozenset(without(self.plan, self.loading.withdrawn()).models())
 
     def place(self, model: str) -> None:
         self.plan = with_model(without(self.plan, self.loading.withdrawn()), self._states(), model)
+        self.send()
 
     def refused(self, model: str, since_s: float) -> str:
         return self.refusal
@@ -175,10 +181,10 @@ class Rig:
     def turn(self) -> None:
         """All that is known gets around once."""
         for backend in self.backends:
-            planned = set(without(self.plan, self.loading.withdrawn()).models())
-            backend.hosted = planned & backend.known.keys()
+            backend.hosted = self.sent & backend.known.keys()
             backend.work()
-        self.loading.advance(routing(self._states(), frozenset()))
+        if self.loading.advance(routing(self._states(), frozenset())):
+            self.send()
 
     def settle(self, until: Callable[[], bool]) -> None:
         for _ in range(20):

@@ -118,6 +118,7 @@ class Loading:
         self._withdrawn: dict[str, dict[str, str]] = {}
         self._unconfirmed: dict[str, set[int]] = {}
         self._overrides: dict[str, Override] = {}
+        self._told: frozenset[str] = frozenset()
 
     def withdrawn(self) -> frozenset[str]:
         """Models and apps that no plan should have."""
@@ -159,14 +160,16 @@ class Loading:
                     self._withdraw(part, "")
 
     def advance(self, routing: Routing) -> bool:
-        """Goes on by what backends said last; whether what is withdrawn changed."""
-        before = self.withdrawn()
+        """Goes on by what backends said last; whether other models are withdrawn than the last time
+        it was asked, so that plans have to be sent again.
+        """
         for link in self._links:
             self._heed(link)
         for change in list(self._changes.values()):
             self._answered(change)
             self._go_on(change, routing)
-        return self.withdrawn() != before
+        before, self._told = self._told, self.withdrawn()
+        return self._told != before
 
     def _begin(self, name: str, done: Done, *, loads: bool) -> _Change | None:
         """None: it joined one under way, or was refused."""

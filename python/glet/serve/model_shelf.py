@@ -134,7 +134,9 @@ class ModelShelf:
             # What the compiler may be at is the entry before; it comes to this one after that.
             self._compiling = tuple(each for each in self._compiling if each != name)
         self._keep(entry, stamp, source)
-        return Read(is_another=not same)
+        # Nor was it measured at batches that it could not have then.
+        is_larger = before is not None and entry.config.max_batch > before.config.max_batch
+        return Read(is_another=not same or is_larger)
 
     def withdraw(self, name: str, reason: str) -> None:
         """Not to be served until it is offered again."""
