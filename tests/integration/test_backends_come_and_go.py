@@ -1,5 +1,6 @@
 """A frontend learns of backends while it serves, and does without those that go."""
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -139,3 +140,20 @@ def test_requests_of_a_backend_that_goes_are_served_by_the_other(
             ask()
     assert outcomes
     assert set(outcomes) == {"ok"}
+
+
+@pytest.mark.slow
+def test_ray_that_cannot_be_had_is_said_in_one_line(
+    glet: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    make_two_models(tmp_path)
+    done = glet(
+        "up", "--models", "models", "--partition", "profiled", "--profile", "latency.csv",
+        "--listen", f"ipc://{tmp_path}/f", "--ray", "127.0.0.1:1", "--ray-cpus", "1",
+        limit_s=WAIT_S,
+    )  # fmt: skip
+    assert done.returncode == 2
+    has_ray = importlib.util.find_spec("ray") is not None
+    why = " 127.0.0.1:1: no cluster answers there: " if has_ray else " needs Ray; install it with: "
+    assert done.stderr.startswith(f"glet: --ray{why}")
+    assert done.stderr.strip().count("\n") == 0

@@ -18,7 +18,7 @@ from glet.client import Client
 from glet.clock import ManualClock, SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig
 from glet.control.round import Round
-from glet.errors import ConfigError, UnavailableError
+from glet.errors import ConfigError, OverloadedError, UnavailableError
 from glet.policy.policy import Target
 from glet.serve.controller import Controller
 from glet.serve.controller_child import ControllerOptions, controller_endpoint
@@ -26,12 +26,13 @@ from glet.serve.record_file import RecordFile
 from glet.serve.up import LocalCluster
 from glet.types.observation import Observation
 from glet.types.plan import GpuletPlan, ModelShare, Plan
-from glet.wire.channel import DealerChannel
+from glet.wire.channel import DealerChannel, RouterChannel
 from glet.wire.counters import FrontendCounters
 from glet.wire.messages import (
     VERSION,
     ControllerToFrontend,
     FrontendReport,
+    FrontendToController,
     Hello,
     NewPlan,
     Observed,
@@ -208,6 +209,50 @@ def test_devices_that_are_not_needed_are_given_up(tmp_path: Path) -> None:
         wait_for(lambda: any(line.startswith("plan ") for line in lines), started.poll)
         counted = client.stats()["models"]["a"]
         assert counted["received"] == counted["ok"]
+
+
+def test_a_frontend_lets_in_what_its_controller_says_while_there_is_one(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/c"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    controller: RouterChannel[Any] = RouterChannel(
+        context, address, FrontendToController, Hello(version=VERSION, role="controller")
+    )
+    with LocalCluster(config(tmp_path, start=False, address=address), SystemClock()) as started:
+
+        def say(_: float) -> None:
+            controller.receive()
+            for peer in controller.peers:
+                controller.send(peer, SetAccept(parts={"a": 0.5}))
+            started.poll()
+
+        with Client(started.endpoint) as client:
+
+            def accept() -> Any:
+                return client.stats()["controller"]["accept"]
+
+            def outcomes_of(model: str, count: int) -> list[str]:
+                found = []
+                for _ in range(count):
+                    try:
+                        client.infer(model, {"x": X})
+                        found.append("ok")
+                    except OverloadedError:
+                        found.append("full")
+                return found
+
+            def half(_: Any = None) -> bool:
+                say(0.0)
+                return sorted(outcomes_of("a", 4)) == ["full", "full", "ok", "ok"]
+
+            wait_for(lambda: accept() == {"a": 0.5}, say)
+            wait_for(half, say)
+            say(0.0)
+            assert outcomes_of("b", 4) == ["ok"] * 4
+            # A controller that is silent can say no more when it is enough.
+            wait_for(lambda: accept() == {}, lambda _: started.poll())
+            wait_for(lambda: outcomes_of("a", 4) == ["ok"] * 4, lambda _: started.poll())
+    controller.close()
+    context.term()
 
 
 def test_following_needs_profiles(tmp_path: Path) -> None:

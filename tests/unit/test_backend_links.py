@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import zmq
 
+from glet.cli.main import main
 from glet.clock import ManualClock
 from glet.config.addresses import read_addresses, write_addresses
 from glet.config.cluster import BackendConfig, ClusterConfig, RayConfig
@@ -158,3 +159,20 @@ def test_settings_that_do_not_go_with_ray(settings: dict[str, Any], says: str) -
         slots(cluster, Path("b.toml"))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--ray-cpus", "0", "--ray", "h:1"], "--ray-cpus 0; valid is 1 or more"),
+        (["--ray-cpus", "2"], "say --ray ADDRESS too"),
+        (["--ray", "h:1", "--partition", "cpu"], "partition cpu on Ray: say how many CPUs"),
+    ],
+)
+def test_wrong_options_of_ray(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", *arguments]) == 2
+    said = capsys.readouterr().err.strip()
+    assert says in said
+    assert "\n" not in said

@@ -143,7 +143,8 @@ class RayBackends:
 
     def stop(self, patience_s: float) -> None:
         """Ends all backends; returns when they ended, or after `patience_s`."""
-        ends = [hosted.actor.stop.remote(patience_s) for hosted in self._hosted.values()]
+        running = [hosted for hosted in self._hosted.values() if hosted.control]
+        ends = [hosted.actor.stop.remote(patience_s) for hosted in running]
         if ends:
             self._ray.wait(ends, num_returns=len(ends), timeout=patience_s + END_LIMIT_S)
         for slot in list(self._hosted):
