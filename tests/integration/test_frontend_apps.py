@@ -400,3 +400,17 @@ def test_graphs_that_are_none_are_refused(
         set_app(rig.loop, stages, outputs)
     with pytest.raises(ArgumentError, match="slo_ms"):
         set_app(rig.loop, slo_ms=0.0)
+
+
+def test_a_traced_app_is_one_record_whatever_its_parts(rig: SimpleNamespace) -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    rig.loop.set_trace_ratio(0.0, {})
+    rig.client.infer(1, traceparent=f"00-{trace}-{span}-01")
+    for request in crops(rig):
+        rig.executors[1].answer(request)
+    rig.client.hear()
+    rig.client.infer(2, traceparent=f"00-{trace}-{span}-01")
+    rig.executors[0].reply(rig.executors[0].request(), FAILED, b"no")
+    rig.client.error()
+    rows = [(row[:4], row[-1]) for row in rig.loop.take_traces()]
+    assert rows == [(("app", "ok", trace, span), 3), (("app", "failed", trace, span), 0)]

@@ -444,3 +444,58 @@ def test_strings_are_checked_before_they_go_on(
     assert request.tensors == [GOOD]
     rig.executors[0].reply(request, OK, frame)  # an executor is checked the same
     assert rig.client.error()["error"] == "failed"
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+
+
+def test_a_traced_request_tells_where_its_time_went(rig: SimpleNamespace) -> None:
+    rig.loop.set_trace_ratio(0.0, {})
+    rig.client.infer(1, traceparent=f"00-{TRACE}-{SPAN}-01")
+    rig.executors[0].reply(rig.executors[0].request(), OK, Y)
+    rig.client.hear()
+    ((model, outcome, trace, span, ago_ns, total_ns, *parts, batch),) = rig.loop.take_traces()
+    assert (model, outcome, trace, span) == ("m", "ok", TRACE, SPAN)
+    assert (parts, batch) == ([1_000_000, 0, 2_000_000], 3)
+    assert ago_ns > 0
+    assert total_ns > 0
+    assert rig.loop.take_traces() == []
+
+
+def test_what_a_parent_did_not_sample_is_not_traced(rig: SimpleNamespace) -> None:
+    rig.loop.set_trace_ratio(1.0, {})
+    for number, traceparent in enumerate([f"00-{TRACE}-{SPAN}-00", "nonsense", None]):
+        rig.client.infer(number, traceparent=traceparent)
+        rig.executors[0].reply(rig.executors[0].request(), OK, Y)
+        rig.client.hear()
+    assert [row[2] for row in rig.loop.take_traces()] == ["", ""]
+
+
+def test_a_traced_request_that_is_refused_is_traced_by_its_outcome(rig: SimpleNamespace) -> None:
+    rig.loop.set_trace_ratio(1.0, {})
+    rig.client.infer()
+    rig.executors[0].reply(rig.executors[0].request(), LATE)
+    rig.client.error()
+    ((model, outcome, *_, batch),) = rig.loop.take_traces()
+    assert (model, outcome, batch) == ("m", "late", 0)
+
+
+def test_nothing_is_traced_before_somebody_asks_for_it(rig: SimpleNamespace) -> None:
+    rig.client.infer(1, traceparent=f"00-{TRACE}-{SPAN}-01")
+    rig.executors[0].reply(rig.executors[0].request(), OK, Y)
+    rig.client.hear()
+    assert rig.loop.take_traces() == []
+
+
+def test_traces_that_nobody_takes_are_dropped_and_counted(rig: SimpleNamespace) -> None:
+    rig.loop.set_trace_ratio(0.0, {"m": 1.0})
+    rig.loop.remove_executor(0)
+    rig.loop.set_routes("m", [])
+    count = 5000
+    for number in range(count):
+        rig.client.infer(number)
+    for _ in range(count):
+        rig.client.error()
+    assert len(rig.loop.take_traces()) + rig.loop.traces_dropped() == count
+    assert rig.loop.traces_dropped() > 0

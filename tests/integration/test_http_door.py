@@ -404,3 +404,13 @@ def test_addresses_that_cannot_be_listened_at(address: str) -> None:
     with pytest.raises(ConfigError, match="valid is HOST:PORT"):
         core.add_http_door(loop, address, 64, 10)
     loop.close()
+
+
+def test_a_traceparent_is_of_its_own_request_only(rig: Rig) -> None:
+    rig.loop.set_trace_ratio(0.0, {})
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = {"Traceparent": f"00-{trace}-{span}-01"}
+    infer(rig, body(), Y.tobytes(), headers=headers)
+    infer(rig, body(), Y.tobytes())
+    ((model, outcome, *parent, _, _, _, _, _, batch),) = rig.loop.take_traces()
+    assert (model, outcome, parent, batch) == ("m", "ok", [trace, span], 3)

@@ -12,7 +12,7 @@ const COLUMNS = [
   ["× predicted", "measured over predicted latency"],
 ];
 // Of those, what a phone has no room for.
-const WIDE = new Set([4, 6]);
+const WIDE = new Set([4, 5, 6]);
 
 export function drawDevices(list, devices, colour) {
   const known = new Map(devices.map((device) => [device.name, device]));

@@ -63,5 +63,5 @@ export function duration(seconds) {
 
 // Hues that stay apart for many models, by the golden angle; the order is that of names.
 export function colours(names) {
-  return new Map([...names].sort().map((name, at) => [name, `hsl(${(222 + at * 137.508) % 360} 62% 52%)`]));
+  return new Map([...names].sort().map((name, at) => [name, `hsl(${(222 + at * 137.508) % 360} 62% var(--swatch))`]));
 }

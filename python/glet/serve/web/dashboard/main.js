@@ -153,6 +153,11 @@ function drawChanges() {
 
 // ---- changes, for who has the token
 
+for (const button of document.querySelectorAll("dialog .cancel")) {
+  // No submit button: the first of those is what the Enter key presses.
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
+
 function asked(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
