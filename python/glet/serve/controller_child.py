@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 END_S = 2.0
 # A thread of the controller writes to its standard output, also while a planner is at work.
 BEAT_S = 0.5
-FROZEN_AFTER_S = 4.0
+FROZEN_AFTER_S = 3.0
 START_LIMIT_S = 30.0
 
 
@@ -90,7 +90,7 @@ class ControllerChild:
             os.close(file)
         self._starts += 1
         self._start_at_s, self._beat_s = now_s, None
-        self._backoff.started(now_s)
+        self._backoff.started()
         os.set_blocking(self._child.stdout_fd, False)
         poll.watch(self._child.stdout_fd, self._on_beat)
         poll.watch(self._child.exit_fd, self._on_exit)
@@ -100,9 +100,15 @@ class ControllerChild:
         if self._child is None:
             return False
         now_s = self._clock.now_s()
+        if self._child.is_held(now_s):
+            return True
         if self._beat_s is None:
             return now_s - self._start_at_s > START_LIMIT_S
         return now_s - self._beat_s > FROZEN_AFTER_S
+
+    def serves(self) -> None:
+        """It was heard for the first time since its start."""
+        self._backoff.serves(self._clock.now_s())
 
     def kill(self) -> None:
         """By force; it is started again."""

@@ -234,7 +234,7 @@ class ExecutorFleet:
         )
         process.child, process.state, process.error = child, "starting", ""
         process.started_s = now_s
-        process.backoff.started(now_s)
+        process.backoff.started()
         self._poll.watch(child.exit_fd, lambda: self._on_exit(process, child))
         logger.info(
             "executor started executor=%d generation=%d pid=%d",
@@ -280,10 +280,10 @@ class ExecutorFleet:
             return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
         if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
             return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
-        # A load may keep a process from beating; one that is stopped will not go on by itself.
-        is_stopped = process.child is not None and process.child.is_stopped()
-        at_work = process.pending is not None and not is_stopped
-        liveness = self._patient if at_work else self._alive
+        if process.child is not None and process.child.is_held(now_s):
+            return "was stopped by a signal"
+        # A load may keep a process from beating.
+        liveness = self._patient if process.pending is not None else self._alive
         if not liveness.alive(process.number, now_s):
             return "gave no sign of life"
         hanging = hung(process.hosted, process.counters, self._options.hang_s * 1000.0)
@@ -351,6 +351,7 @@ class ExecutorFleet:
         if process is None or process.generation != ready.generation or process.state != "starting":
             return
         process.peer, process.endpoint, process.state = peer, ready.endpoint, "ready"
+        process.backoff.serves(self._clock.now_s())
         logger.info("executor ready executor=%d endpoint=%s", process.number, ready.endpoint)
         self.on_change()
 
@@ -359,6 +360,7 @@ class ExecutorFleet:
         if step is None or step.step != done.step:
             return
         process.pending = None
+        process.backoff.serves(self._clock.now_s())
         record_end(process.hosted, step, done)
         if isinstance(step, LoadModel) and not done.error:
             logger.info(

@@ -158,11 +158,13 @@ class LocalCluster:
             self._spawn(daemon)
 
     def _end_if_frozen(self, daemon: Daemon) -> None:
-        if daemon.child is None or daemon.heard_s is None:
+        if daemon.child is None:
             return
         # What it said while nobody polled counts as said now.
         self._on_status(daemon)
-        if self._clock.now_s() - daemon.heard_s > FROZEN_AFTER_S:
+        now_s = self._clock.now_s()
+        is_silent = daemon.heard_s is not None and now_s - daemon.heard_s > FROZEN_AFTER_S
+        if is_silent or daemon.child.is_held(now_s):
             daemon.heard_s = None
             self._report(f"{daemon.role} gives no sign of life; it is ended")
             daemon.child.kill()
@@ -177,7 +179,7 @@ class LocalCluster:
             os.close(write_fd)
         daemon.child, daemon.heard_s = child, None
         self._heard_s = self._clock.now_s()
-        daemon.backoff.started(self._heard_s)
+        daemon.backoff.started()
         self._poll.watch(daemon.status_fd, lambda: self._on_status(daemon))
         self._poll.watch(child.exit_fd, lambda: self._on_exit(daemon))
 
@@ -205,6 +207,8 @@ class LocalCluster:
 
     def _on_event(self, daemon: Daemon, event: Event) -> None:
         if event.event == "alive":
+            if daemon.heard_s is None:
+                daemon.backoff.serves(self._clock.now_s())
             daemon.heard_s = self._clock.now_s()
             return
         self._heard_s = self._clock.now_s()

@@ -35,23 +35,30 @@ class Liveness(Generic[K]):
 class Backoff:
     """When to start a child again: at once, then 0.5 s, 1 s, ... up to `most_s`.
 
-    After `stable_s` of life the next death is the first again.
+    After `stable_s` of service the next death is the first again: whatever ended such a process
+    hardly comes with its start. Life before it serves counts for nothing, so that one which dies of
+    what it loads waits, however long that takes.
     """
 
-    def __init__(self, first_s: float = 0.5, most_s: float = 10.0, stable_s: float = 30.0) -> None:
+    def __init__(self, first_s: float = 0.5, most_s: float = 10.0, stable_s: float = 5.0) -> None:
         self._first_s = first_s
         self._most_s = most_s
         self._stable_s = stable_s
         self._failures = 0
-        self._started_s: float | None = None
+        self._serves_since_s: float | None = None
 
-    def started(self, now_s: float) -> None:
-        """A start happened."""
-        self._started_s = now_s
+    def started(self) -> None:
+        """A start happened; it does not serve yet."""
+        self._serves_since_s = None
+
+    def serves(self, now_s: float) -> None:
+        """It serves from here on; said again, from here on it serves something else."""
+        self._serves_since_s = now_s
 
     def died(self, now_s: float) -> float:
         """A death happened; returns when to start again, in seconds of the same clock."""
-        if self._started_s is not None and now_s - self._started_s >= self._stable_s:
+        since_s = self._serves_since_s
+        if since_s is not None and now_s - since_s >= self._stable_s:
             self._failures = 0
         delay_s = 0.0
         if self._failures > 0:
