@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class ModelShelf:
     """What is known of each model: an entry, where it runs, or why it cannot; and of `apps`.
 
-    `on_change` is called when a compilation ends; `say` takes progress in words.
+    `on_change` is called when a compilation ends or apps are others; `say` takes progress in words.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class ModelShelf:
         self._output: LineReader | None = None
         for name in self._repository.names():
             self._look(name)
-        self.apps = tuple(self._app(name) for name in self._repository.app_names())
+        self._apps_made_of: frozenset[tuple[str, int, int]] | None = None
+        self.apps: tuple[AppState, ...] = ()
+        self.look_at_apps()
 
     def want(self, names: Iterable[str], poll: PollLoop) -> None:
         """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
@@ -60,7 +62,22 @@ class ModelShelf:
         for name in self._wanted:
             if name not in self._entries:
                 self._look(name)
+        self.look_at_apps()
         self._compile_next(poll)
+
+    def look_at_apps(self) -> None:
+        """Reads the apps again when a file that they are made of came, went or changed."""
+        made_of = self._repository.apps_made_of()
+        if made_of == self._apps_made_of:
+            return
+        try:
+            names = self._repository.app_names()
+        except OSError as error:
+            logger.warning("apps stay as they were, the repository cannot be read: %s", error)
+            return
+        self._apps_made_of = made_of
+        self.apps = tuple(self._app(name) for name in names)
+        self._on_change()
 
     def source(self, name: str, share_pct: int) -> ModelSource | None:
         """How to load it on a gpulet of that share; None while compiling, or when it cannot be.

@@ -13,7 +13,7 @@ from glet.types.device import DeviceInfo
 from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
-from glet.wire.counters import FrontendCounters, ModelCounters
+from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
 
 VERSION = 1
 
@@ -325,6 +325,7 @@ class FrontendReport(Message, frozen=True, kw_only=True):
     incarnation: str
     sent_s: float
     models: tuple[FrontendCounters, ...] = ()
+    apps: tuple[AppCounters, ...] = ()
     states: tuple[BackendState, ...] = ()
     silent: tuple[str, ...] = ()
 
