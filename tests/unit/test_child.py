@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from glet.serve.child import STOPPED_LIMIT_S, Child
+from glet.serve.child import STOPPED_LIMIT_S, Child, was_killed
 
 
 def test_a_child_that_stays_stopped_is_held() -> None:
@@ -27,3 +27,9 @@ def test_a_child_that_stays_stopped_is_held() -> None:
     finally:
         child.close()
     assert not child.is_held(20.0)
+
+
+def test_a_kill_is_told_from_a_crash() -> None:
+    assert was_killed(-signal.SIGKILL)
+    assert was_killed(-signal.SIGTERM)
+    assert not any(was_killed(code) for code in (0, 1, 9, -signal.SIGSEGV, -signal.SIGABRT))

@@ -111,6 +111,11 @@ def end_with_parent(parent_pid: int, number: signal.Signals) -> None:
         raise PeerLostError(f"parent process {parent_pid} ended before its child was ready")
 
 
+def was_killed(code: int) -> bool:
+    """Whether an exit code says that somebody ended the process, not what it did itself."""
+    return -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 def describe_exit(code: int) -> str:
     """An exit code in words."""
     if code < 0:

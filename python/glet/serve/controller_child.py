@@ -9,7 +9,7 @@ import msgspec
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import Child, describe_exit, python, was_killed
 from glet.serve.poll_loop import PollLoop
 from glet.wire.heartbeat import Backoff
 
@@ -90,7 +90,7 @@ class ControllerChild:
             os.close(file)
         self._starts += 1
         self._start_at_s, self._beat_s = now_s, None
-        self._backoff.started()
+        self._backoff.began()
         os.set_blocking(self._child.stdout_fd, False)
         poll.watch(self._child.stdout_fd, self._on_beat)
         poll.watch(self._child.exit_fd, self._on_exit)
@@ -144,12 +144,13 @@ class ControllerChild:
             return
         self._poll.unwatch(child.exit_fd)
         self._poll.unwatch(child.stdout_fd)
-        self._failed(describe_exit(child.close(END_S)))
+        code = child.close(END_S)
+        self._failed(describe_exit(code), killed=was_killed(code))
         self.on_end()
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, *, killed: bool = False) -> None:
         now_s = self._clock.now_s()
-        self._start_at_s = self._backoff.died(now_s)
+        self._start_at_s = self._backoff.died(now_s, killed=killed)
         self.error = why
         logger.warning(
             "controller ended (%s), the last plan goes on; starting it again in %.1f s",

@@ -10,7 +10,7 @@ import zmq
 
 from glet.clock import Clock
 from glet.plan.layout import PlacedGpulet
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import Child, describe_exit, python, was_killed
 from glet.serve.executor import ExecutorOptions
 from glet.serve.executor_process import ExecutorProcess, FleetOptions
 from glet.serve.hosted import (
@@ -234,7 +234,7 @@ class ExecutorFleet:
         )
         process.child, process.state, process.error = child, "starting", ""
         process.started_s = now_s
-        process.backoff.started()
+        process.backoff.began()
         self._poll.watch(child.exit_fd, lambda: self._on_exit(process, child))
         logger.info(
             "executor started executor=%d generation=%d pid=%d",
@@ -247,11 +247,11 @@ class ExecutorFleet:
     def _on_exit(self, process: ExecutorProcess, child: Child) -> None:
         now_s = self._clock.now_s()
         self._poll.unwatch(child.exit_fd)
-        why = describe_exit(child.close(END_LIMIT_S))
+        code = child.close(END_LIMIT_S)
         if process.state != "stopping":
             process.restarts += 1
-            process.error = process.error or why
-            process.start_at_s = process.backoff.died(now_s)
+            process.error = process.error or describe_exit(code)
+            process.start_at_s = process.backoff.died(now_s, killed=was_killed(code))
             logger.warning(
                 "executor died executor=%d generation=%d: %s restart_in_s=%.1f",
                 process.number,
@@ -311,6 +311,7 @@ class ExecutorFleet:
         if step.gpulet in placed:
             record_start(process.hosted, step, placed[step.gpulet])
         process.pending, process.pending_s = step, self._clock.now_s()
+        process.backoff.began()
         self._channel.send(process.peer, step)
         self.on_change()
 

@@ -153,7 +153,7 @@ class MpsClients:
         command = python("glet.serve.mps_child", str(os.getpid()), self._control.program, "-f")
         child = Child(command, environment=environment)
         self._child, self._started_s = child, now_s
-        self._backoff.started()
+        self._backoff.began()
         self._poll.watch(child.exit_fd, lambda: self._on_exit(child))
 
     def _on_exit(self, child: Child) -> None:

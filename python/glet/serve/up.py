@@ -14,7 +14,7 @@ import msgspec
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, backend_name
 from glet.errors import ConfigError, GletError, PeerLostError
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import Child, describe_exit, python, was_killed
 from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
 from glet.serve.preflight import check_cluster
@@ -179,7 +179,7 @@ class LocalCluster:
             os.close(write_fd)
         daemon.child, daemon.heard_s = child, None
         self._heard_s = self._clock.now_s()
-        daemon.backoff.started()
+        daemon.backoff.began()
         self._poll.watch(daemon.status_fd, lambda: self._on_status(daemon))
         self._poll.watch(child.exit_fd, lambda: self._on_exit(daemon))
 
@@ -231,7 +231,7 @@ class LocalCluster:
         self._on_status(daemon)
         code = self._close(daemon, END_LIMIT_S)
         now_s = self._clock.now_s()
-        daemon.start_at_s = daemon.backoff.died(now_s)
+        daemon.start_at_s = daemon.backoff.died(now_s, killed=was_killed(code))
         daemon.failure = daemon.failure or Event(event="failed", message=describe_exit(code))
         if self._serving is not None:
             self._report(

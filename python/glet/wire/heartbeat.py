@@ -36,29 +36,42 @@ class Backoff:
     """When to start a child again: at once, then 0.5 s, 1 s, ... up to `most_s`.
 
     After `stable_s` of service the next death is the first again: whatever ended such a process
-    hardly comes with its start. Life before it serves counts for nothing, so that one which dies of
-    what it loads waits, however long that takes.
+    hardly comes with its start. So it is after `killed_s` when somebody ended it: a fault of its
+    own looks otherwise, except want of memory, which mostly shows at the start. Life before it
+    serves counts for nothing, so that one which dies of what it loads waits, however long that
+    takes.
     """
 
-    def __init__(self, first_s: float = 0.5, most_s: float = 10.0, stable_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        first_s: float = 0.5,
+        most_s: float = 10.0,
+        stable_s: float = 5.0,
+        killed_s: float = 1.0,
+    ) -> None:
         self._first_s = first_s
         self._most_s = most_s
         self._stable_s = stable_s
+        self._killed_s = killed_s
         self._failures = 0
         self._serves_since_s: float | None = None
 
-    def started(self) -> None:
-        """A start happened; it does not serve yet."""
+    def began(self) -> None:
+        """A start, or a change of what it serves; it does not serve yet."""
         self._serves_since_s = None
 
     def serves(self, now_s: float) -> None:
-        """It serves from here on; said again, from here on it serves something else."""
+        """It serves from here on."""
         self._serves_since_s = now_s
 
-    def died(self, now_s: float) -> float:
-        """A death happened; returns when to start again, in seconds of the same clock."""
+    def died(self, now_s: float, *, killed: bool = False) -> float:
+        """A death happened; returns when to start again, in seconds of the same clock.
+
+        `killed`: by a signal that others send.
+        """
         since_s = self._serves_since_s
-        if since_s is not None and now_s - since_s >= self._stable_s:
+        enough_s = self._killed_s if killed else self._stable_s
+        if since_s is not None and now_s - since_s >= enough_s:
             self._failures = 0
         delay_s = 0.0
         if self._failures > 0:
