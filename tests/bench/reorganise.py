@@ -4,7 +4,8 @@ A device switches between two plans under a constant load, as often as `--change
 changes the share of the gpulet that has model `a`, `move` takes `a` from one gpulet to another.
 Pause: the longest time without an answer of `a` from the order to the end of a change, less the
 median of the same in spans without a change. The other models' p99 is compared between blocks
-without changes and blocks with them, which take turns.
+without changes and blocks with them, which take turns; both spend half their time under each of the
+two plans, because who shares a gpulet with whom counts for more than the change.
 
 `emulated` is a device that takes as long as a profile says, with shares as fine as one likes;
 `cpu` are real cores with compiled models (2 cores are needed; no others while it is resized to all
@@ -214,7 +215,7 @@ class Spans(NamedTuple):
 def run_blocks(
     case: Case, changes: int, blocks: int, cluster: LocalCluster, device: Device
 ) -> Spans:
-    """A/B/A/B: blocks without and with changes, equally long."""
+    """A/B/A/B: blocks with and without changes, equally long; half of each under either plan."""
     spans = Spans([], [], [], [])
     each = -(-changes // blocks)
     for _ in range(blocks):
@@ -226,12 +227,14 @@ def run_blocks(
             device.rest(REST_S, cluster)
         end_ns = core.now_ns()
         spans.with_changes.append((start_ns, end_ns))
-        if each % 2:
-            device.change(case.plans[0], cluster)
+        for plan in case.plans:
+            device.change(plan, cluster)
+            device.rest(REST_S, cluster)
+            quiet_ns = core.now_ns()
+            device.rest((end_ns - start_ns) / (2.0 * NS), cluster)
+            spans.without.append((quiet_ns, core.now_ns()))
+        device.change(case.plans[0], cluster)
         device.rest(REST_S, cluster)
-        start_ns, took_ns = core.now_ns(), end_ns - start_ns
-        device.rest(took_ns / NS, cluster)
-        spans.without.append((start_ns, core.now_ns()))
     return spans
 
 
