@@ -11,8 +11,7 @@ from contextlib import suppress
 from glet.errors import PeerLostError
 
 _PR_SET_PDEATHSIG = 1
-# One that is stopped by a signal does not go on by itself, so there is nothing to wait for; but who
-# stops it may mean to go on at once.
+# A child that is silent for so long and stopped by a signal does not go on by itself.
 STOPPED_LIMIT_S = 1.0
 
 
@@ -44,7 +43,6 @@ class Child:
         )
         self.pid = self._process.pid
         self.exit_fd = os.pidfd_open(self.pid)
-        self._stopped_since_s: float | None = None
 
     @property
     def stdout_fd(self) -> int:
@@ -55,14 +53,13 @@ class Child:
         """None while it runs; negative: the signal that ended it."""
         return self._process.poll()
 
-    def is_held(self, now_s: float) -> bool:
-        """Whether every look of the last STOPPED_LIMIT_S found it stopped by a signal."""
-        if not self._is_stopped():
-            self._stopped_since_s = None
+    def is_stopped(self) -> bool:
+        """Whether it is stopped by a signal, so that nothing of it runs."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
+                return file.read().rpartition(")")[2].split()[:1] == ["T"]
+        except OSError:
             return False
-        if self._stopped_since_s is None:
-            self._stopped_since_s = now_s
-        return now_s - self._stopped_since_s >= STOPPED_LIMIT_S
 
     def signal(self, number: signal.Signals) -> None:
         """Harmless once it ended."""
@@ -87,13 +84,6 @@ class Child:
         if self._process.stdout is not None:
             self._process.stdout.close()
         return code
-
-    def _is_stopped(self) -> bool:
-        try:
-            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as file:
-                return file.read().rpartition(")")[2].split()[:1] == ["T"]
-        except OSError:
-            return False
 
 
 def python(module: str, *arguments: str) -> list[str]:

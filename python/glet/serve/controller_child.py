@@ -9,7 +9,7 @@ import msgspec
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
-from glet.serve.child import Child, describe_exit, python, was_killed
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.poll_loop import PollLoop
 from glet.wire.heartbeat import Backoff
 
@@ -99,12 +99,11 @@ class ControllerChild:
         """Whether none of its threads runs any more."""
         if self._child is None:
             return False
-        now_s = self._clock.now_s()
-        if self._child.is_held(now_s):
-            return True
-        if self._beat_s is None:
-            return now_s - self._start_at_s > START_LIMIT_S
-        return now_s - self._beat_s > FROZEN_AFTER_S
+        beat_s, limit_s = self._beat_s, FROZEN_AFTER_S
+        if beat_s is None:
+            beat_s, limit_s = self._start_at_s, START_LIMIT_S
+        silent_s = self._clock.now_s() - beat_s
+        return silent_s > limit_s or (silent_s > STOPPED_LIMIT_S and self._child.is_stopped())
 
     def serves(self) -> None:
         """It was heard for the first time since its start."""

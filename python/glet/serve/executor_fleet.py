@@ -10,7 +10,7 @@ import zmq
 
 from glet.clock import Clock
 from glet.plan.layout import PlacedGpulet
-from glet.serve.child import Child, describe_exit, python, was_killed
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.executor import ExecutorOptions
 from glet.serve.executor_process import ExecutorProcess, FleetOptions
 from glet.serve.hosted import (
@@ -280,7 +280,8 @@ class ExecutorFleet:
             return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
         if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
             return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
-        if process.child is not None and process.child.is_held(now_s):
+        is_late = self._alive.silence_s(process.number, now_s) > STOPPED_LIMIT_S
+        if is_late and process.child is not None and process.child.is_stopped():
             return "was stopped by a signal"
         # A load may keep a process from beating.
         liveness = self._patient if process.pending is not None else self._alive

@@ -52,7 +52,7 @@ class ModelShelf:
         self._output: LineReader | None = None
         for name in self._repository.names():
             self._look(name)
-        self._apps_made_of: frozenset[tuple[str, int, int]] | None = None
+        self._apps_of: frozenset[tuple[str, int, int]] | None = None
         self.apps: tuple[AppState, ...] = ()
         self.look_at_apps()
 
@@ -66,17 +66,16 @@ class ModelShelf:
         self._compile_next(poll)
 
     def look_at_apps(self) -> None:
-        """Reads the apps again when a file that they are made of came, went or changed."""
-        made_of = self._repository.apps_made_of()
-        if made_of == self._apps_made_of:
-            return
+        """Reads the apps again when one of the repository's TOML files came, went or changed."""
         try:
-            names = self._repository.app_names()
+            files = self._repository.toml_files()
+            if files == self._apps_of:
+                return
+            self.apps = tuple(self._app(name) for name in self._repository.app_names())
         except OSError as error:
             logger.warning("apps stay as they were, the repository cannot be read: %s", error)
             return
-        self._apps_made_of = made_of
-        self.apps = tuple(self._app(name) for name in names)
+        self._apps_of = files
         self._on_change()
 
     def source(self, name: str, share_pct: int) -> ModelSource | None:

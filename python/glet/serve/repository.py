@@ -9,6 +9,7 @@
 """
 
 import ast
+import os
 import re
 import zipfile
 from contextlib import suppress
@@ -31,6 +32,7 @@ from glet.types.model import ModelSpec
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CALLABLES = ("infer", "load")
 APP = "app.toml"
+MODEL = "model.toml"
 
 
 class Form(Enum):
@@ -83,14 +85,17 @@ class Repository:
         """Names of all apps, sound or not, sorted."""
         return [name for name in self._folders() if self._is_app(name)]
 
-    def apps_made_of(self) -> frozenset[tuple[str, int, int]]:
-        """The files that apps and what they are resolved over are read from: path, time of the last
-        change in ns, size. Only looks, reads nothing."""
+    def toml_files(self) -> frozenset[tuple[str, int, int]]:
+        """Path, time of the last change in ns and size of each: others than before when an entry
+        came, went or changed. Only looks, reads nothing. Raises OSError without the folder.
+        """
         found = set()
-        for path in (*self.folder.glob(f"*/{APP}"), *self.folder.glob("*/model.toml")):
-            with suppress(FileNotFoundError):
-                seen = path.stat()
-                found.add((str(path), seen.st_mtime_ns, seen.st_size))
+        for folder in os.listdir(self.folder):
+            for file in (APP, MODEL):
+                path = f"{self.folder}/{folder}/{file}"
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    seen = os.stat(path)
+                    found.add((path, seen.st_mtime_ns, seen.st_size))
         return frozenset(found)
 
     def app(self, name: str) -> AppSpec:
@@ -103,7 +108,7 @@ class Repository:
         try:
             if not is_model_name(name) or not self._is_app(name):
                 raise ConfigError(f"not in {self.folder}; {nearest(name, self.app_names())}")
-            if (folder / "model.toml").exists():
+            if (folder / MODEL).exists():
                 raise ConfigError(f"has both {APP} and model.toml; a folder is one or the other")
             config = load(folder / APP, AppConfig)
             return config, resolve(name, config, self._specs(config))
@@ -173,11 +178,11 @@ class Repository:
         if form is None:
             problems.append(f"has none of {', '.join(form.value for form in Form)}")
         config = None
-        if not (folder / "model.toml").is_file():
+        if not (folder / MODEL).is_file():
             problems.append("has no model.toml")
         else:
             try:
-                config = load(folder / "model.toml", ModelConfig)
+                config = load(folder / MODEL, ModelConfig)
             except ConfigError as error:
                 problems.append(str(error).removeprefix(f"{folder}/"))
         if form is None or config is None:

@@ -14,7 +14,7 @@ import msgspec
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, backend_name
 from glet.errors import ConfigError, GletError, PeerLostError
-from glet.serve.child import Child, describe_exit, python, was_killed
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
 from glet.serve.preflight import check_cluster
@@ -162,9 +162,9 @@ class LocalCluster:
             return
         # What it said while nobody polled counts as said now.
         self._on_status(daemon)
-        now_s = self._clock.now_s()
-        is_silent = daemon.heard_s is not None and now_s - daemon.heard_s > FROZEN_AFTER_S
-        if is_silent or daemon.child.is_held(now_s):
+        silent_s = self._clock.now_s() - (daemon.heard_s or daemon.start_at_s)
+        is_frozen = daemon.heard_s is not None and silent_s > FROZEN_AFTER_S
+        if is_frozen or (silent_s > STOPPED_LIMIT_S and daemon.child.is_stopped()):
             daemon.heard_s = None
             self._report(f"{daemon.role} gives no sign of life; it is ended")
             daemon.child.kill()
@@ -178,7 +178,7 @@ class LocalCluster:
         finally:
             os.close(write_fd)
         daemon.child, daemon.heard_s = child, None
-        self._heard_s = self._clock.now_s()
+        self._heard_s = daemon.start_at_s = self._clock.now_s()
         daemon.backoff.began()
         self._poll.watch(daemon.status_fd, lambda: self._on_status(daemon))
         self._poll.watch(child.exit_fd, lambda: self._on_exit(daemon))

@@ -23,8 +23,11 @@ class Liveness(Generic[K]):
 
     def alive(self, peer: K, now_s: float) -> bool:
         """Whether a known peer was heard within the limit."""
-        heard_s = self._heard_s.get(peer)
-        return heard_s is not None and now_s - heard_s <= self._dead_after_s
+        return self.silence_s(peer, now_s) <= self._dead_after_s
+
+    def silence_s(self, peer: K, now_s: float) -> float:
+        """How long ago a peer was heard; endless for one that is not known."""
+        return now_s - self._heard_s.get(peer, float("-inf"))
 
     def silent(self, now_s: float) -> list[K]:
         """Known peers beyond the limit, longest silent first."""
