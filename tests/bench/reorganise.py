@@ -4,7 +4,9 @@ A device switches between two plans under a constant load, as often as `--change
 changes the share of the gpulet that has model `a`, `move` takes `a` from one gpulet to another.
 Pause: the longest time without an answer of `a` from the order to the end of a change, less the
 median of the same in spans without a change. The other models' p99 is compared between blocks
-without changes and blocks with them, which take turns.
+without changes and blocks with them, which take turns; both spend half their time under each of the
+two plans, because who shares a gpulet with whom counts for more than the change.
+`cpu_ms_per_change` is the CPU time that all processes of the cluster need for one.
 
 `emulated` is a device that takes as long as a profile says, with shares as fine as one likes;
 `cpu` are real cores with compiled models (2 cores are needed; no others while it is resized to all
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import zmq
 from emulated import make_repository
 from result import emit
@@ -203,36 +206,51 @@ def compiled() -> dict[str, Any]:
 
 
 class Spans(NamedTuple):
-    """Start and end of each change, of each quiet span, and of both kinds of blocks, in ns."""
+    """Start and end of each change, of each quiet span, and of both kinds of blocks, in ns.
+
+    `more_cpu_s` is how much more CPU time the cluster took with changes than without, by block.
+    """
 
     changes: list[tuple[int, int]]
     quiet: list[tuple[int, int]]
     with_changes: list[tuple[int, int]]
     without: list[tuple[int, int]]
+    more_cpu_s: list[float]
 
 
 def run_blocks(
     case: Case, changes: int, blocks: int, cluster: LocalCluster, device: Device
 ) -> Spans:
-    """A/B/A/B: blocks without and with changes, equally long."""
-    spans = Spans([], [], [], [])
+    """A/B/A/B: blocks with and without changes, equally long; half of each under either plan."""
+    spans = Spans([], [], [], [], [])
     each = -(-changes // blocks)
     for _ in range(blocks):
-        start_ns = core.now_ns()
+        start_ns, cpu_s = core.now_ns(), cluster_cpu_s()
         for number in range(each):
             before_ns = core.now_ns()
             device.change(case.plans[(number + 1) % 2], cluster)
             spans.changes.append((before_ns, core.now_ns()))
             device.rest(REST_S, cluster)
         end_ns = core.now_ns()
+        more_cpu_s = cluster_cpu_s() - cpu_s
         spans.with_changes.append((start_ns, end_ns))
-        if each % 2:
-            device.change(case.plans[0], cluster)
+        for plan in case.plans:
+            device.change(plan, cluster)
+            device.rest(REST_S, cluster)
+            quiet_ns, cpu_s = core.now_ns(), cluster_cpu_s()
+            device.rest((end_ns - start_ns) / (2.0 * NS), cluster)
+            spans.without.append((quiet_ns, core.now_ns()))
+            more_cpu_s -= cluster_cpu_s() - cpu_s
+        spans.more_cpu_s.append(more_cpu_s)
+        device.change(case.plans[0], cluster)
         device.rest(REST_S, cluster)
-        start_ns, took_ns = core.now_ns(), end_ns - start_ns
-        device.rest(took_ns / NS, cluster)
-        spans.without.append((start_ns, core.now_ns()))
     return spans
+
+
+def cluster_cpu_s() -> float:
+    """CPU time of all processes of the cluster since their starts."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(each.user + each.system for each in times)
 
 
 def loaded(
@@ -323,6 +341,7 @@ def measure(case: Case, args: argparse.Namespace) -> None:
         "pause_p50_ms": float(np.median(pauses_ms)),
         "pause_p99_ms": float(np.quantile(pauses_ms, 0.99)),
         "pause_max_ms": float(pauses_ms.max()),
+        "cpu_ms_per_change": sum(spans.more_cpu_s) / len(spans.changes) * 1000.0,
     }
     if case.others:
         without = latencies_ms(records, names, case.others, spans.without)

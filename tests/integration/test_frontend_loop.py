@@ -499,3 +499,21 @@ def test_traces_that_nobody_takes_are_dropped_and_counted(rig: SimpleNamespace) 
         rig.client.error()
     assert len(rig.loop.take_traces()) + rig.loop.traces_dropped() == count
     assert rig.loop.traces_dropped() > 0
+
+
+def test_gpulets_and_executors_come_and_go_for_as_long_as_it_lives(rig: SimpleNamespace) -> None:
+    """More of them than the loop keeps numbers for: it uses the numbers again."""
+    for number in range(2, 150):
+        executor = rig.executors[number % 2]
+        rig.loop.add_executor(number, executor.endpoint)
+        rig.loop.set_routes("m", [(number, 7 * number, number, 1.0)])
+        # Asking waits until the loop has done what it was told before.
+        assert rig.loop.outstanding() == 0
+        rig.client.infer(number, deadline_ms=60_000)
+        request = executor.request()
+        assert (request.gpulet, request.model) == (7 * number, number)
+        executor.reply(request, OK, Y)
+        assert rig.client.hear()[0]["id"] == number
+        rig.loop.remove_executor(number)
+    assert rig.loop.stats()["m"]["ok"] == 148
+    assert rig.loop.outstanding() == 0

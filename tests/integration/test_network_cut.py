@@ -1,21 +1,15 @@
 """Two hosts, made of network namespaces: a backend that cannot be reached, and can again."""
 
 import json
-import os
-import shutil
-import signal
 import subprocess
-import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from waiting import WAIT_S, wait_for
+from two_hosts import Network, make_repository, needs_namespaces
+from waiting import wait_for
 
-HOSTS = {"one": "10.207.0.1", "two": "10.207.0.2"}
 CLUSTER_TOML = """
 listen = "tcp://10.207.0.1:7100"
 insecure = true
@@ -46,17 +40,6 @@ device = 1
 share_pct = 100
 models = [{{ model = "far", batch = 4 }}]
 """
-MODEL_TOML = """slo_ms = 1000.0
-max_batch = 4
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 ASK = """
 import json, sys
 import numpy as np
@@ -76,69 +59,7 @@ with Client("tcp://10.207.0.1:7100") as client:
 """
 
 
-def can_make_namespaces() -> bool:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    name = f"glet-{uuid.uuid4().hex[:8]}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
-        return False
-    return subprocess.run(["ip", "netns", "del", name], capture_output=True).returncode == 0
-
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not can_make_namespaces(), reason="needs root and `ip netns`"),
-]
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
-
-
-class Network:
-    """Two namespaces and the link between them, cut and mended by the test."""
-
-    def __init__(self) -> None:
-        tag = uuid.uuid4().hex[:6]
-        self._names = {host: f"glet-{tag}-{host}" for host in HOSTS}
-        self._links = {host: f"gl{tag}{host[0]}" for host in HOSTS}
-        self._running: list[subprocess.Popen[str]] = []
-        for name in self._names.values():
-            ip("netns", "add", name)
-        one, two = self._links.values()
-        ip("link", "add", one, "type", "veth", "peer", "name", two)
-        for host, address in HOSTS.items():
-            name, link = self._names[host], self._links[host]
-            ip("link", "set", link, "netns", name)
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
-            ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "set", link, "up")
-
-    def start(self, host: str, *words: str) -> "subprocess.Popen[str]":
-        command = ["ip", "netns", "exec", self._names[host], sys.executable, *words]
-        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._running.append(started)
-        return started
-
-    def cut(self) -> None:
-        ip("-n", self._names["one"], "link", "set", self._links["one"], "down")
-
-    def mend(self) -> None:
-        ip("-n", self._names["one"], "link", "set", self._links["one"], "up")
-
-    def close(self) -> None:
-        processes = [psutil.Process(running.pid) for running in self._running]
-        processes += [child for each in processes for child in each.children(recursive=True)]
-        for process in processes:
-            if process.is_running():
-                process.send_signal(signal.SIGKILL)
-        for running in self._running:
-            running.wait()
-            if running.stdout is not None:
-                running.stdout.close()
-        psutil.wait_procs(processes, timeout=WAIT_S)
-        for name in self._names.values():
-            ip("netns", "del", name)
+pytestmark = [pytest.mark.slow, needs_namespaces]
 
 
 class Asked:
@@ -165,12 +86,7 @@ class Asked:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[tuple[Network, Asked]]:
-    for name in ("near", "far"):
-        (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / "model.toml").write_text(MODEL_TOML)
-        (tmp_path / "models" / name / "model.py").write_text("def infer(x):\n    return x\n")
-    rows = [f"{name},100,{batch},{batch}.0\n" for name in ("near", "far") for batch in (1, 4)]
-    (tmp_path / "latency.csv").write_text("".join(rows))
+    make_repository(tmp_path, (100,))
     (tmp_path / "run").mkdir(mode=0o700)
     file = tmp_path / "cluster.toml"
     file.write_text(CLUSTER_TOML.format(run_dir=tmp_path / "run"))

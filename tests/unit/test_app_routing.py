@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from glet.serve.app_routing import app_routing, tightest_ms
+from glet.serve.control_report import COUNTED, app_counters, counters
 from glet.serve.frontend_report import models_body
 from glet.serve.route_table import RouteTable, routing
 from glet.types.app import AppSpec, AppStage, Source, StageInput
@@ -138,3 +139,17 @@ def test_of_two_ideas_of_an_app_the_first_backends_is_right() -> None:
     assert found["app"].spec.slo_ms == 100.0
     least = tightest_ms(found)
     assert least["m-a"] + least["m-b"] == pytest.approx(100.0)
+
+
+def test_a_report_has_counters_of_apps_that_are_served_beside_those_of_models() -> None:
+    applied = routing({"one": state()}, frozenset())
+    one = {"latency": [(2_000_000, 4)], **dict.fromkeys(COUNTED, 4)}
+    stats = {"m-a": one, "app": {**one, "app": True}, "gone": {**one, "app": True}}
+    assert [row.model for row in counters(stats, applied.models)] == ["m-a"]
+    (row,) = app_counters(stats, applied.apps)
+    assert (row.counted.model, row.counted.slo_ms, row.counted.received) == ("app", 100.0, 4)
+    assert [(s.stage, s.model, s.requests) for s in row.stages] == [
+        ("a", "m-a", 3), ("b", "m-b", 3),
+    ]  # fmt: skip
+    assert sum(s.budget_ms for s in row.stages) == pytest.approx(100.0)
+    assert app_counters({}, applied.apps) == ()

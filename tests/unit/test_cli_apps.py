@@ -191,13 +191,21 @@ def test_an_app_that_is_none_is_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("app", "wanted"),
+    [
+        ("game=5", {"lenet": 30.0, "resnet18": 5.0}),
+        ("traffic=2", {"detector": 2.0, "mobilenet_v2": 8.0, "mnasnet1_0": 8.0}),
+    ],
+)
 def test_a_sample_app_is_planned_by_the_shipped_profile(
-    capsys: pytest.CaptureFixture[str],
+    app: str, wanted: dict[str, float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.schedule(["--app", "game=5", "--device", "cpu-2core=2", "--json"]) == 0
+    assert commands.schedule(["--app", app, "--device", "cpu-2core=2", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     rates = {row["model"]: row["rate_rps"] for g in planned["gpulets"] for row in g["models"]}
-    assert rates == {"lenet": 30.0, "resnet18": 5.0}
+    assert rates == wanted
+    assert planned["unmet"] == {}
 
 
 def test_doctor_names_a_broken_app(repository: Path, tmp_path: Path) -> None:

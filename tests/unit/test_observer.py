@@ -12,9 +12,9 @@ from glet.observe.counters import merged, quantile_ms
 from glet.observe.observer import Observer
 from glet.observe.rates import MovingMean, RecentPeak
 from glet.types.device import DeviceInfo
-from glet.types.observation import Outcomes
+from glet.types.observation import Outcomes, StageObservation
 from glet.types.plan import GpuletPlan
-from glet.wire.counters import FrontendCounters, ModelCounters
+from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
 from glet.wire.messages import (
     BackendState,
     ExecutorState,
@@ -268,3 +268,28 @@ def test_an_observation_is_json() -> None:
     observation = made.observe(0.5)
     text = msgspec.json.encode(observation)
     assert msgspec.json.decode(text, type=type(observation)) == observation
+
+
+def test_apps_are_counted_like_models_with_the_stages_they_have_now() -> None:
+    def app(received: int, budget_ms: float) -> AppCounters:
+        return AppCounters(
+            counted=FrontendCounters(
+                model="app", slo_ms=80.0, received=received, ok=received, good=received // 2
+            ),
+            stages=(StageObservation(stage="s", model="m", requests=3, budget_ms=budget_ms),),
+        )
+
+    made = observer()
+    for index in range(5):
+        at_s = 0.25 * index
+        apps = (app(20 * index, 60.0 + index),)
+        made.report(report(100.0 + at_s, 60 * index, apps=apps), at_s)
+    seen = made.observe(1.0)
+    assert [model.model for model in seen.models] == ["m"]
+    (found,) = seen.apps
+    assert (found.app, found.slo_ms, found.stages[0].budget_ms) == ("app", 80.0, 64.0)
+    assert found.offered_rps == pytest.approx(80.0)
+    assert found.goodput_rps == pytest.approx(40.0)
+    assert found.outcomes == Outcomes(ok=80)
+    made.report(report(101.25, 300), 1.25)
+    assert made.observe(1.25).apps == ()

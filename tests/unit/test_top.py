@@ -14,11 +14,13 @@ from glet.cli.top_view import frame, widths
 from glet.clock import ManualClock
 from glet.errors import UnavailableError
 from glet.types.observation import (
+    AppObservation,
     DeviceObservation,
     GpuletObservation,
     ModelObservation,
     Observation,
     Outcomes,
+    StageObservation,
     TenantObservation,
 )
 
@@ -78,6 +80,28 @@ def test_a_frame_shows_devices_models_and_changes() -> None:
     row = next(line for line in shown if line.strip().startswith("lenet"))
     assert row.split()[1:] == ["100", "90.0", "5.00", "30.0", "25.0", "4.00", "7", "1.00", "10"]
     assert any("4 s ago  plan 2" in line for line in shown)
+
+
+def test_an_app_is_a_row_with_its_stages_below() -> None:
+    stages = (
+        StageObservation(stage="find", model="rows", requests=1, budget_ms=40.0),
+        StageObservation(stage="lenet", model="lenet", requests=1, budget_ms=15.0),
+        StageObservation(stage="read", model="lenet", requests=3, budget_ms=60.0),
+    )
+    app = AppObservation(
+        app="street", slo_ms=100.0, offered_rps=9.0, goodput_rps=6.0, p50_ms=40.0, p99_ms=110.0,
+        outcomes=Outcomes(ok=6, late=3), stages=stages,
+    )  # fmt: skip
+    seen = Observation(now_s=1.0, span_s=1.0, models=(MODEL,), apps=(app,), devices=DEVICES)
+    shown = text(frame("a", body(observation=msgspec.to_builtins(seen)), 100)).splitlines()
+    at = next(index for index, line in enumerate(shown) if line.strip().startswith("street"))
+    row, *below = (line.split() for line in shown[at : at + 4])
+    assert row == ["street", "9.00", "6.00", "40.0", "110", "100", "-", "-", "-", "3"]
+    assert below == [
+        ["find:", "rows", "40.0"],
+        ["lenet", "15.0"],
+        ["read:", "lenet", "x", "3", "60.0"],
+    ]
 
 
 def test_a_frame_says_what_is_not_there() -> None:

@@ -74,15 +74,12 @@ void FrontendCore::remove_model(const std::string& name) {
 
 void FrontendCore::set_routes(const std::string& name, const std::vector<RouteSpec>& routes) {
   const batch::ModelId id = intern(name);
+  free_unused_targets();
   std::vector<route::Route> chosen;
   std::map<route::GpuletId, std::int32_t> remote;
   for (const RouteSpec& spec : routes) {
     if (!links_.contains(spec.executor)) continue;  // lost while the plan was on its way
-    const auto known = std::find_if(targets_.begin(), targets_.end(), [&](const Target& target) {
-      return target.executor == spec.executor && target.gpulet == spec.gpulet;
-    });
-    const auto gpulet = static_cast<route::GpuletId>(known - targets_.begin());
-    if (known == targets_.end()) targets_.push_back({spec.executor, spec.gpulet});
+    const route::GpuletId gpulet = target(spec.executor, spec.gpulet);
     chosen.push_back({gpulet, spec.weight});
     remote[gpulet] = spec.model;
   }
@@ -92,6 +89,44 @@ void FrontendCore::set_routes(const std::string& name, const std::vector<RouteSp
 
 void FrontendCore::set_accept(const std::string& name, double part) {
   models_[static_cast<std::size_t>(intern(name))]->admission.set_part(part);
+}
+
+route::GpuletId FrontendCore::target(int executor, std::int32_t gpulet) {
+  const auto known = std::find_if(targets_.begin(), targets_.end(), [&](const Target& target) {
+    return target.executor == executor && target.gpulet == gpulet;
+  });
+  if (known != targets_.end()) return static_cast<route::GpuletId>(known - targets_.begin());
+  if (free_targets_.empty()) {
+    free_targets_.push_back(static_cast<route::GpuletId>(targets_.size()));
+    targets_.emplace_back();
+  }
+  const route::GpuletId number = free_targets_.back();
+  free_targets_.pop_back();
+  targets_[static_cast<std::size_t>(number)] = {executor, gpulet};
+  return number;
+}
+
+// Plans make gpulets and executors under new numbers for as long as the frontend lives. Looked for
+// when their number has doubled, because every request in flight is looked at.
+void FrontendCore::free_unused_targets() {
+  if (!free_targets_.empty() || targets_.size() < free_at_) return;
+  std::vector<bool> used(targets_.size());
+  for (const auto& model : models_) {
+    for (const auto& [gpulet, number] : model->remote)
+      used[static_cast<std::size_t>(gpulet)] = true;
+  }
+  pending_.tags_where([&](const Pending& pending) {
+    used[static_cast<std::size_t>(pending.gpulet)] = true;
+    return false;
+  });
+  for (std::size_t i = 0; i < targets_.size(); ++i) {
+    if (used[i]) continue;
+    const auto number = static_cast<route::GpuletId>(i);
+    targets_[i] = Target{};
+    router_.set_up(number, true);  // it may be another executor's next
+    free_targets_.push_back(number);
+  }
+  free_at_ = std::max(kLeastTargets, 2 * (targets_.size() - free_targets_.size()));
 }
 
 void FrontendCore::add_executor(int executor, const std::string& endpoint, Nanos now) {

@@ -113,6 +113,9 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::function<void(WebRequest)> on_web;
 
  private:
+  static constexpr int kNobody = -1;
+  static constexpr std::size_t kLeastTargets = 64;
+
   struct Counters {
     FrontendModelStats counts;
     batch::Histogram latency;
@@ -139,8 +142,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     Nanos silent_since = kNever;  // sending time of the first ping not answered
   };
   struct Target {
-    int executor;
-    std::int32_t gpulet;
+    int executor = kNobody;  // kNobody: the number is free
+    std::int32_t gpulet = 0;
   };
   struct Pending {
     std::string client;
@@ -173,6 +176,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
               std::string_view code, std::string_view message);
   void lose(int executor, Nanos now);
+  route::GpuletId target(int executor, std::int32_t gpulet);
+  void free_unused_targets();
   static void count(FrontendModelStats& counts, exec::Outcome outcome);
   void end_trace(const Trace& trace, const Model& model, exec::Outcome outcome, Nanos arrival,
                  const ResultTimes& times = {});
@@ -223,6 +228,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::vector<std::unique_ptr<Model>> models_;  // index is the ModelId
   std::map<std::string, batch::ModelId, std::less<>> model_ids_;
   std::vector<Target> targets_;  // index is the GpuletId
+  std::vector<route::GpuletId> free_targets_;
+  std::size_t free_at_ = kLeastTargets;  // so many targets make it worth looking for unused ones
   route::Router router_;
   std::vector<pollfd> descriptors_;  // empty when out of date
   SlotTable<Pending> pending_;

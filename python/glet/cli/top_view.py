@@ -130,12 +130,30 @@ def _models(seen: Mapping[str, Any]) -> Table:
             for tenant in gpulet["models"]
             if tenant["model"] == model["model"]
         ]
-        table.add_row(model["model"], *model_row(model, tenants))
+        table.add_row(model["model"], *demand_row(model, tenants))
+    for app in seen["apps"]:
+        table.add_row(app["app"], *demand_row(app, ()))
+        for stage in app["stages"]:
+            table.add_row(Text(stage_line(stage), style="dim"), *stage_row(stage))
     return table
 
 
-def model_row(model: Mapping[str, Any], tenants: Sequence[Mapping[str, Any]]) -> list[Text]:
-    """The cells of a model in the order of COLUMNS; `tenants` are its places on gpulets."""
+def stage_line(stage: Mapping[str, Any]) -> str:
+    """A stage of an app: its name, and which model it asks how often where that says more."""
+    times = f" x {stage['requests']}" if stage["requests"] > 1 else ""
+    model = "" if stage["model"] == stage["stage"] and not times else f": {stage['model']}{times}"
+    return f"  {stage['stage']}{model}"
+
+
+def stage_row(stage: Mapping[str, Any]) -> list[Text]:
+    """The cells of a stage: its part of the app's objective."""
+    budget = Text(number(stage["budget_ms"]), style="dim")
+    return [budget if heading == "SLO ms" else Text("") for heading in COLUMNS]
+
+
+def demand_row(model: Mapping[str, Any], tenants: Sequence[Mapping[str, Any]]) -> list[Text]:
+    """The cells of a model or app in the order of COLUMNS; `tenants` are a model's places on
+    gpulets."""
     offered, good = model["offered_rps"], model["goodput_rps"]
     p99, slo = model["p99_ms"], model["slo_ms"]
     not_ok = sum(model["outcomes"][outcome] for outcome in NOT_OK)

@@ -1,6 +1,7 @@
 """What one frontend counted over the last span, whatever happened to its reports on the way."""
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 
 from glet.observe.counters import added, fell, nothing, since
 from glet.observe.rates import MovingMean
@@ -12,7 +13,7 @@ SHORTEST_S = 1e-3
 
 
 class ModelSeries:
-    """One model on one frontend: its counters over time, rising over restarts."""
+    """One model or app on one frontend: its counters over time, rising over restarts."""
 
     def __init__(self, first: FrontendCounters, at_s: float, mean_s: float) -> None:
         """What it counted before `at_s` is of no span and not looked at."""
@@ -40,7 +41,7 @@ class ModelSeries:
 
 
 class FrontendSeries:
-    """All models of one frontend, through all of its lives."""
+    """All models and apps of one frontend, through all of its lives."""
 
     def __init__(self, span_s: float, mean_s: float) -> None:
         self._span_s = span_s
@@ -51,6 +52,7 @@ class FrontendSeries:
         self._offset_s = 0.0
         self._at_s = float("-inf")
         self.models: dict[str, ModelSeries] = {}
+        self.apps: dict[str, ModelSeries] = {}
         self.heard_s = float("-inf")
         self.report: FrontendReport | None = None
 
@@ -70,16 +72,25 @@ class FrontendSeries:
         self._at_s = report.sent_s + self._offset_s
         self.heard_s = max(self.heard_s, now_s)
         self.report = report
-        self._count(report, is_restart=is_new and not is_first)
+        restarted = is_new and not is_first
+        self.models = self._count(self.models, report.models, restarted=restarted)
+        apps = [app.counted for app in report.apps]
+        self.apps = self._count(self.apps, apps, restarted=restarted)
         return True
 
-    def _count(self, report: FrontendReport, *, is_restart: bool) -> None:
-        models: dict[str, ModelSeries] = {}
-        for raw in report.models:
-            series = self.models.get(raw.model)
+    def _count(
+        self,
+        known: Mapping[str, ModelSeries],
+        counted: Iterable[FrontendCounters],
+        *,
+        restarted: bool,
+    ) -> dict[str, ModelSeries]:
+        now: dict[str, ModelSeries] = {}
+        for raw in counted:
+            series = known.get(raw.model)
             if series is None:
                 series = ModelSeries(raw, self._at_s, self._mean_s)
             else:
-                series.add(raw, self._at_s, self._span_s, restarted=is_restart)
-            models[raw.model] = series
-        self.models = models
+                series.add(raw, self._at_s, self._span_s, restarted=restarted)
+            now[raw.model] = series
+        return now

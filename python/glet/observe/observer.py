@@ -1,10 +1,18 @@
 """Reports of frontends in, one picture of demand and devices out."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 from glet.observe.counters import merged, outcomes, quantile_ms
 from glet.observe.devices import DeviceSeries
-from glet.observe.frontends import FrontendSeries
+from glet.observe.frontends import FrontendSeries, ModelSeries
 from glet.observe.rates import RecentPeak
-from glet.types.observation import DeviceObservation, ModelObservation, Observation
+from glet.types.observation import (
+    AppObservation,
+    DeviceObservation,
+    ModelObservation,
+    Observation,
+)
 from glet.types.plan import Plan
 from glet.wire.counters import FrontendCounters
 from glet.wire.messages import FrontendReport
@@ -63,7 +71,9 @@ class Observer:
         """The picture at `now_s`. The recent maximum is over the observations that were made."""
         heard = self._heard(now_s)
         names = sorted({name for series in heard for name in series.models})
-        self._peaks = {name: self._peaks.get(name) or RecentPeak(self._peak_s) for name in names}
+        apps = {app.counted.model: app for report in _reports(heard) for app in report.apps}
+        known = {*names, *apps}
+        self._peaks = {name: self._peaks.get(name) or RecentPeak(self._peak_s) for name in known}
         spans_s = [m.over()[0] for series in heard for m in series.models.values()]
         states = [device.state for device in self._devices.values()]
         gpulets = [gpulet for state in states if state is not None for gpulet in state.plan]
@@ -71,6 +81,14 @@ class Observer:
             now_s=now_s,
             span_s=max(spans_s, default=0.0),
             models=tuple(self._model(name, heard, now_s) for name in names),
+            apps=tuple(
+                AppObservation(
+                    app=name,
+                    stages=app.stages,
+                    **self._demand(name, [s.apps[name] for s in heard if name in s.apps], now_s),
+                )
+                for name, app in sorted(apps.items())
+            ),
             devices=self._observed_devices(heard),
             plan=Plan(gpulets=tuple(sorted(gpulets, key=lambda gpulet: gpulet.device))),
         )
@@ -84,6 +102,14 @@ class Observer:
 
     def _model(self, name: str, heard: list[FrontendSeries], now_s: float) -> ModelObservation:
         parts = [series.models[name] for series in heard if name in series.models]
+        return ModelObservation(
+            model=name,
+            max_batch=max(part.over()[1].max_batch for part in parts),
+            **self._demand(name, parts, now_s),
+        )
+
+    def _demand(self, name: str, parts: Sequence[ModelSeries], now_s: float) -> dict[str, Any]:
+        """The fields of Demand, over all frontends."""
         spans = [part.over() for part in parts]
         counted = [counts for _, counts in spans]
         offered_rps = sum(_rate(counts.received, span_s) for span_s, counts in spans)
@@ -91,31 +117,32 @@ class Observer:
         if max(span_s for span_s, _ in spans) >= WHOLE_SPAN * self._span_s:
             peak.add(offered_rps, now_s)
         latency = merged(counts.latency for counts in counted)
-        return ModelObservation(
-            model=name,
-            slo_ms=counted[0].slo_ms,
-            max_batch=max(counts.max_batch for counts in counted),
-            offered_rps=offered_rps,
-            mean_rps=sum(part.mean.value for part in parts),
-            peak_rps=peak.value(now_s),
-            goodput_rps=sum(_rate(counts.good, span_s) for span_s, counts in spans),
-            outcomes=outcomes(counted),
-            outstanding=sum(_outstanding(counts) for counts in counted),
-            p50_ms=quantile_ms(latency, 0.50),
-            p95_ms=quantile_ms(latency, 0.95),
-            p99_ms=quantile_ms(latency, 0.99),
-        )
+        return {
+            "slo_ms": counted[0].slo_ms,
+            "offered_rps": offered_rps,
+            "mean_rps": sum(part.mean.value for part in parts),
+            "peak_rps": peak.value(now_s),
+            "goodput_rps": sum(_rate(counts.good, span_s) for span_s, counts in spans),
+            "outcomes": outcomes(counted),
+            "outstanding": sum(_outstanding(counts) for counts in counted),
+            "p50_ms": quantile_ms(latency, 0.50),
+            "p95_ms": quantile_ms(latency, 0.95),
+            "p99_ms": quantile_ms(latency, 0.99),
+        }
 
     def _observed_devices(self, heard: list[FrontendSeries]) -> tuple[DeviceObservation, ...]:
-        reports = [series.report for series in heard if series.report is not None]
         alive = {
             state.name
-            for report in reports
+            for report in _reports(heard)
             for state in report.states
             if state.name not in report.silent
         }
         found = [series.observed(alive=name in alive) for name, series in self._devices.items()]
         return tuple(sorted((d for d in found if d is not None), key=lambda d: d.device))
+
+
+def _reports(heard: Iterable[FrontendSeries]) -> list[FrontendReport]:
+    return [series.report for series in heard if series.report is not None]
 
 
 def _rate(count: int, span_s: float) -> float:

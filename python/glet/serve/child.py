@@ -11,6 +11,8 @@ from contextlib import suppress
 from glet.errors import PeerLostError
 
 _PR_SET_PDEATHSIG = 1
+# A child that is silent for so long and stopped by a signal does not go on by itself.
+STOPPED_LIMIT_S = 1.0
 
 
 class Child:
@@ -97,6 +99,11 @@ def end_with_parent(parent_pid: int, number: signal.Signals) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number.value, 0, 0, 0)
     if os.getppid() != parent_pid:
         raise PeerLostError(f"parent process {parent_pid} ended before its child was ready")
+
+
+def was_killed(code: int) -> bool:
+    """Whether an exit code says that somebody ended the process, not what it did itself."""
+    return -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def describe_exit(code: int) -> str:

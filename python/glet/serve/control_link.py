@@ -102,14 +102,17 @@ class ControlLink:
         self.failed_rounds = 0
         self._changes: deque[tuple[float, PlanChange]] = deque(maxlen=KEPT_ROUNDS)
 
-    def tick(self, poll: PollLoop) -> None:
-        """Once a second: starts the controller when it is time, says hello until it is heard."""
-        now_s = self._clock.now_s()
-        if not self._alive.alive(self.name, now_s):
+    def greet(self) -> None:
+        """Once a second: says hello until the controller is heard."""
+        if not self._alive.alive(self.name, self._clock.now_s()):
             self._up = False
             self.channel.greet()
+
+    def watch(self, poll: PollLoop) -> None:
+        """Some times a second: starts the controller when it is time, ends one that hangs."""
         if self.child is None:
             return
+        now_s = self._clock.now_s()
         silent_s = now_s - max(self._heard_s, self.child.begun_s)
         if self.child.is_frozen() or (self.child.pid and silent_s > HANGS_AFTER_S):
             logger.warning("controller silent for %.0f s, ending it", silent_s)
@@ -141,6 +144,8 @@ class ControlLink:
         for message in self.channel.receive():
             now_s = self._heard_s = self._clock.now_s()
             self._alive.heard(self.name, now_s)
+            if not self._up and self.child is not None:
+                self.child.serves()
             self._up = True
             if isinstance(message, NewPlan):
                 plans.append(message)

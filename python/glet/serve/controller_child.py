@@ -9,7 +9,7 @@ import msgspec
 
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.poll_loop import PollLoop
 from glet.wire.heartbeat import Backoff
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 END_S = 2.0
 # A thread of the controller writes to its standard output, also while a planner is at work.
 BEAT_S = 0.5
-FROZEN_AFTER_S = 4.0
+FROZEN_AFTER_S = 3.0
 # Its imports alone take a minute where it gets a few percent of a core, being nice.
 START_LIMIT_S = 180.0
 
@@ -92,7 +92,7 @@ class ControllerChild:
             os.close(file)
         self._starts += 1
         self._start_at_s, self._beat_s, self._begun_s = now_s, None, None
-        self._backoff.started(now_s)
+        self._backoff.began()
         os.set_blocking(self._child.stdout_fd, False)
         poll.watch(self._child.stdout_fd, self._on_beat)
         poll.watch(self._child.exit_fd, self._on_exit)
@@ -101,10 +101,15 @@ class ControllerChild:
         """Whether none of its threads runs any more."""
         if self._child is None:
             return False
-        now_s = self._clock.now_s()
-        if self._beat_s is None:
-            return now_s - self._start_at_s > START_LIMIT_S
-        return now_s - self._beat_s > FROZEN_AFTER_S
+        beat_s, limit_s = self._beat_s, FROZEN_AFTER_S
+        if beat_s is None:
+            beat_s, limit_s = self._start_at_s, START_LIMIT_S
+        silent_s = self._clock.now_s() - beat_s
+        return silent_s > limit_s or (silent_s > STOPPED_LIMIT_S and self._child.is_stopped())
+
+    def serves(self) -> None:
+        """It was heard for the first time since its start."""
+        self._backoff.serves(self._clock.now_s())
 
     def kill(self) -> None:
         """By force; it is started again."""
@@ -141,12 +146,13 @@ class ControllerChild:
             return
         self._poll.unwatch(child.exit_fd)
         self._poll.unwatch(child.stdout_fd)
-        self._failed(describe_exit(child.close(END_S)))
+        code = child.close(END_S)
+        self._failed(describe_exit(code), killed=was_killed(code))
         self.on_end()
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, *, killed: bool = False) -> None:
         now_s = self._clock.now_s()
-        self._start_at_s = self._backoff.died(now_s)
+        self._start_at_s = self._backoff.died(now_s, killed=killed)
         self.error = why
         logger.warning(
             "controller ended (%s), the last plan goes on; starting it again in %.1f s",

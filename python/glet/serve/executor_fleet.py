@@ -10,7 +10,7 @@ import zmq
 
 from glet.clock import Clock
 from glet.plan.layout import PlacedGpulet
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.executor import ExecutorOptions
 from glet.serve.executor_process import ExecutorProcess, FleetOptions
 from glet.serve.hosted import (
@@ -239,7 +239,7 @@ class ExecutorFleet:
         )
         process.child, process.state, process.error = child, "starting", ""
         process.started_s = now_s
-        process.backoff.started(now_s)
+        process.backoff.began()
         self._poll.watch(child.exit_fd, lambda: self._on_exit(process, child))
         logger.info(
             "executor started executor=%d generation=%d pid=%d",
@@ -252,11 +252,11 @@ class ExecutorFleet:
     def _on_exit(self, process: ExecutorProcess, child: Child) -> None:
         now_s = self._clock.now_s()
         self._poll.unwatch(child.exit_fd)
-        why = describe_exit(child.close(END_LIMIT_S))
+        code = child.close(END_LIMIT_S)
         if process.state != "stopping":
             process.restarts += 1
-            process.error = process.error or why
-            process.start_at_s = process.backoff.died(now_s)
+            process.error = process.error or describe_exit(code)
+            process.start_at_s = process.backoff.died(now_s, killed=was_killed(code))
             logger.warning(
                 "executor died executor=%d generation=%d: %s restart_in_s=%.1f",
                 process.number,
@@ -285,10 +285,11 @@ class ExecutorFleet:
             return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
         if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
             return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
-        # A load may keep a process from beating; one that is stopped will not go on by itself.
-        is_stopped = process.child is not None and process.child.is_stopped()
-        at_work = process.pending is not None and not is_stopped
-        liveness = self._patient if at_work else self._alive
+        is_late = self._alive.silence_s(process.number, now_s) > STOPPED_LIMIT_S
+        if is_late and process.child is not None and process.child.is_stopped():
+            return "was stopped by a signal"
+        # A load may keep a process from beating.
+        liveness = self._patient if process.pending is not None else self._alive
         if not liveness.alive(process.number, now_s):
             return "gave no sign of life"
         hanging = hung(process.hosted, process.counters, self._options.hang_s * 1000.0)
@@ -316,6 +317,7 @@ class ExecutorFleet:
         if step.gpulet in placed:
             record_start(process.hosted, step, placed[step.gpulet])
         process.pending, process.pending_s = step, self._clock.now_s()
+        process.backoff.began()
         self._channel.send(process.peer, step)
         self.on_change()
 
@@ -356,6 +358,7 @@ class ExecutorFleet:
         if process is None or process.generation != ready.generation or process.state != "starting":
             return
         process.peer, process.endpoint, process.state = peer, ready.endpoint, "ready"
+        process.backoff.serves(self._clock.now_s())
         logger.info("executor ready executor=%d endpoint=%s", process.number, ready.endpoint)
         self.on_change()
 
@@ -364,6 +367,7 @@ class ExecutorFleet:
         if step is None or step.step != done.step:
             return
         process.pending = None
+        process.backoff.serves(self._clock.now_s())
         record_end(process.hosted, step, done)
         if isinstance(step, LoadModel) and not done.error:
             logger.info(

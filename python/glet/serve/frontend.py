@@ -23,7 +23,7 @@ from glet.plan.even import without
 from glet.serve import load_ops
 from glet.serve.backend_links import BackendLinks
 from glet.serve.control_link import describe, open_link
-from glet.serve.control_report import bare, counters
+from glet.serve.control_report import app_counters, bare, counters
 from glet.serve.doors import open_doors
 from glet.serve.even_plan import spread, with_model
 from glet.serve.frontend_report import models_body, stats_body
@@ -159,7 +159,8 @@ class Frontend:
         control = self._control
         if control is not None:
             poll.watch(control.channel.socket, self._on_controller)
-            poll.every(BEAT_S, lambda: control.tick(poll))
+            poll.every(BEAT_S, control.greet)
+            poll.every(TICK_S, lambda: control.watch(poll))
             poll.every(REPORT_S, self._report)
 
     def _drain(self, poll: PollLoop) -> None:
@@ -277,18 +278,19 @@ class Frontend:
     def _report(self) -> None:
         """Tells the controller; not before it is known what there is, or models would seem gone."""
         if self._control is not None and self._plan is not None and not self._is_starting:
-            self._control.report(
-                lambda: FrontendReport(
-                    name=self._name,
-                    incarnation=self._incarnation,
-                    sent_s=self._clock.now_s(),
-                    models=counters(
-                        self._loop.stats(), self._table.applied.models, self._loading.withdrawn()
-                    ),
-                    states=bare(self._states().values()),
-                    silent=tuple(sorted(self._silent())),
-                )
-            )
+            self._control.report(self._make_report)
+
+    def _make_report(self) -> FrontendReport:
+        stats, applied = self._loop.stats(), self._table.applied
+        return FrontendReport(
+            name=self._name,
+            incarnation=self._incarnation,
+            sent_s=self._clock.now_s(),
+            models=counters(stats, applied.models, self._loading.withdrawn()),
+            apps=app_counters(stats, applied.apps),
+            states=bare(self._states().values()),
+            silent=tuple(sorted(self._silent())),
+        )
 
     def _on_controller(self) -> None:
         if self._control is None:

@@ -61,6 +61,10 @@ class ModelLoader:
             self._compiled[source.path] = weights
             self._users[(gpulet, model)] = source.path
 
+    def has(self, source: ModelSource) -> bool:
+        """Whether its weights, or its callable, are there for another gpulet."""
+        return source.path in self._compiled or source.path in self._functions
+
     def slow(self, gpulet: int, model: int, factor: float) -> None:
         """From the next batch on an emulated model takes so many times as long; others do not."""
         if (gpulet, model) in self._emulations:

@@ -39,7 +39,7 @@ class Read(NamedTuple):
 class ModelShelf:
     """What is known of each model: an entry, where it runs, or why it cannot; and of `apps`.
 
-    `on_change` is called when a compilation ends; `say` takes progress in words.
+    `on_change` is called when a compilation ends or apps are others; `say` takes progress in words.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class ModelShelf:
         self._output: LineReader | None = None
         for name in self._repository.names():
             self._look(name)
-        self._apps = {name: self._app(name) for name in self._repository.app_names()}
+        self._apps_of: frozenset[tuple[str, int, int]] | None = None
+        self._apps: dict[str, AppState] = {}
+        self.look_at_apps()
 
     @property
     def apps(self) -> tuple[AppState, ...]:
@@ -84,7 +86,23 @@ class ModelShelf:
         for name in self._wanted:
             if name not in self._entries:
                 self._look(name)
+        self.look_at_apps()
         self._compile_next(poll)
+
+    def look_at_apps(self) -> None:
+        """Reads the apps again when one of the repository's TOML files came, went or changed."""
+        try:
+            files = self._repository.toml_files()
+            if files == self._apps_of:
+                return
+            found = {name: self._app(name) for name in self._repository.app_names()}
+        except OSError as error:
+            logger.warning("apps stay as they were, the repository cannot be read: %s", error)
+            return
+        # What was unloaded stays so until it is offered again.
+        unloaded = {n: app for n, app in self._apps.items() if app.unloaded and n in found}
+        self._apps, self._apps_of = found | unloaded, files
+        self._on_change()
 
     def source(self, name: str, share_pct: int) -> ModelSource | None:
         """How to load it on a gpulet of that share; None while compiling, or when it cannot be.

@@ -100,6 +100,7 @@ class MpsClients:
         if starts and self._ask.answers(self._control):
             logger.info("MPS daemon started pid=%d pipes=%s", self.pid, self._control.pipes)
             self._ready, self._deaths = True, 0
+            self._backoff.serves(now_s)
         return self._ready
 
     def variables(self, placed: Sequence[PlacedGpulet]) -> Mapping[str, str]:
@@ -152,7 +153,7 @@ class MpsClients:
         command = python("glet.serve.mps_child", str(os.getpid()), self._control.program, "-f")
         child = Child(command, environment=environment)
         self._child, self._started_s = child, now_s
-        self._backoff.started(now_s)
+        self._backoff.began()
         self._poll.watch(child.exit_fd, lambda: self._on_exit(child))
 
     def _on_exit(self, child: Child) -> None:

@@ -9,9 +9,11 @@
 """
 
 import ast
+import os
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from glet.types.model import ModelSpec, TensorSpec
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CALLABLES = ("infer", "load")
 APP = "app.toml"
+MODEL = "model.toml"
 
 
 class Form(Enum):
@@ -83,6 +86,19 @@ class Repository:
         """Names of all apps, sound or not, sorted."""
         return [name for name in self._folders() if self._is_app(name)]
 
+    def toml_files(self) -> frozenset[tuple[str, int, int]]:
+        """Path, time of the last change in ns and size of each: others than before when an entry
+        came, went or changed. Only looks, reads nothing. Raises OSError without the folder.
+        """
+        found = set()
+        for folder in os.listdir(self.folder):
+            for file in (APP, MODEL):
+                path = f"{self.folder}/{folder}/{file}"
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    seen = os.stat(path)
+                    found.add((path, seen.st_mtime_ns, seen.st_size))
+        return frozenset(found)
+
     def app(self, name: str) -> AppSpec:
         """The app of that name. Raises ConfigError with what is wrong, in one line."""
         return self.app_config(name)[1]
@@ -93,7 +109,7 @@ class Repository:
         try:
             if not is_model_name(name) or not self._is_app(name):
                 raise ConfigError(f"not in {self.folder}; {nearest(name, self.app_names())}")
-            if (folder / "model.toml").exists():
+            if (folder / MODEL).exists():
                 raise ConfigError(f"has both {APP} and model.toml; a folder is one or the other")
             config = load(folder / APP, AppConfig)
             return config, resolve(name, config, self._specs(config))
@@ -184,11 +200,11 @@ class Repository:
         if form is None:
             problems.append(f"has none of {', '.join(form.value for form in Form)}")
         config = None
-        if not (folder / "model.toml").is_file():
+        if not (folder / MODEL).is_file():
             problems.append("has no model.toml")
         else:
             try:
-                config = load(folder / "model.toml", ModelConfig)
+                config = load(folder / MODEL, ModelConfig)
             except ConfigError as error:
                 problems.append(str(error).removeprefix(f"{folder}/"))
         if form is None or config is None:

@@ -124,7 +124,9 @@ class StepWorker:
 
     def _load(self, step: LoadModel) -> StepDone:
         source = step.source
-        before_mb = used_memory_mb("cpu")
+        # Looking at what a process uses takes milliseconds of a core that others compute on.
+        is_new = source.runner in ("compiled", "python") and not self._models.has(source)
+        before_mb = used_memory_mb("cpu") if is_new else 0.0
         # Nobody sends requests before the step is done: until then any latency will do.
         known = step.latency_ms or source.compute_ms or ((1, 1.0), (max(2, source.max_batch), 1.0))
         self._models.load(step.gpulet, step.model, source, model_plan(known, step.limits))
@@ -137,7 +139,7 @@ class StepWorker:
         memory = self._models.memory(step.gpulet, step.model, source)
         used_mb = memory.weights_mb + memory.graphs_mb + memory.staging_mb
         runner, note = self._models.runner(step.gpulet, step.model, source)
-        if runner in ("compiled", "python"):
+        if is_new:
             # On a CPU libraries and working memory count, and are the process's.
             used_mb = max(used_mb, used_memory_mb("cpu") - before_mb)
         return StepDone(

@@ -14,7 +14,7 @@ import msgspec
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig, backend_name
 from glet.errors import ConfigError, GletError, PeerLostError
-from glet.serve.child import Child, describe_exit, python
+from glet.serve.child import STOPPED_LIMIT_S, Child, describe_exit, python, was_killed
 from glet.serve.partition_choice import resolve
 from glet.serve.poll_loop import PollLoop
 from glet.serve.preflight import check_cluster, started_here
@@ -161,11 +161,13 @@ class LocalCluster:
             self._spawn(daemon)
 
     def _end_if_frozen(self, daemon: Daemon) -> None:
-        if daemon.child is None or daemon.heard_s is None:
+        if daemon.child is None:
             return
         # What it said while nobody polled counts as said now.
         self._on_status(daemon)
-        if self._clock.now_s() - daemon.heard_s > FROZEN_AFTER_S:
+        silent_s = self._clock.now_s() - (daemon.heard_s or daemon.start_at_s)
+        is_frozen = daemon.heard_s is not None and silent_s > FROZEN_AFTER_S
+        if is_frozen or (silent_s > STOPPED_LIMIT_S and daemon.child.is_stopped()):
             daemon.heard_s = None
             self._report(f"{daemon.role} gives no sign of life; it is ended")
             daemon.child.kill()
@@ -179,8 +181,8 @@ class LocalCluster:
         finally:
             os.close(write_fd)
         daemon.child, daemon.heard_s = child, None
-        self._heard_s = self._clock.now_s()
-        daemon.backoff.started(self._heard_s)
+        self._heard_s = daemon.start_at_s = self._clock.now_s()
+        daemon.backoff.began()
         self._poll.watch(daemon.status_fd, lambda: self._on_status(daemon))
         self._poll.watch(child.exit_fd, lambda: self._on_exit(daemon))
 
@@ -208,6 +210,8 @@ class LocalCluster:
 
     def _on_event(self, daemon: Daemon, event: Event) -> None:
         if event.event == "alive":
+            if daemon.heard_s is None:
+                daemon.backoff.serves(self._clock.now_s())
             daemon.heard_s = self._clock.now_s()
             return
         self._heard_s = self._clock.now_s()
@@ -232,7 +236,7 @@ class LocalCluster:
         self._on_status(daemon)
         code = self._close(daemon, END_LIMIT_S)
         now_s = self._clock.now_s()
-        daemon.start_at_s = daemon.backoff.died(now_s)
+        daemon.start_at_s = daemon.backoff.died(now_s, killed=was_killed(code))
         daemon.failure = daemon.failure or Event(event="failed", message=describe_exit(code))
         if self._serving is not None:
             self._report(

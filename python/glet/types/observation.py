@@ -17,19 +17,16 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
 
 
-class ModelObservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked of a model within the last span, and what became of it.
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of a model or an app within the last span, and what became of it.
 
     `offered_rps` counts every request for it that arrived, `mean_rps` is its moving average and
     `peak_rps` its recent maximum. `goodput_rps` counts answers within their deadline. Latencies
     are those of ok answers, arrival at a frontend to answer; None when there were none.
-    `outstanding` requests wait for their answer now, in gpulets or on the way. `max_batch` is the
-    largest that the model takes, 0 where it is not known.
+    `outstanding` requests wait for their answer now, in gpulets or on the way.
     """
 
-    model: str
     slo_ms: float
-    max_batch: int = 0
     offered_rps: float = 0.0
     mean_rps: float = 0.0
     peak_rps: float = 0.0
@@ -39,6 +36,32 @@ class ModelObservation(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+
+
+class ModelObservation(Demand, frozen=True, kw_only=True):
+    """`max_batch` is the largest that the model takes, 0 where it is not known.
+
+    What its apps ask of it is in it.
+    """
+
+    model: str
+    max_batch: int = 0
+
+
+class StageObservation(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage of an app: `requests` of the model for one of the app, within `budget_ms`."""
+
+    stage: str
+    model: str
+    requests: int
+    budget_ms: float
+
+
+class AppObservation(Demand, frozen=True, kw_only=True):
+    """An app is for who watches: plans are made for its models."""
+
+    app: str
+    stages: tuple[StageObservation, ...] = ()
 
 
 class TenantObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +127,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     now_s: float
     span_s: float
     models: tuple[ModelObservation, ...] = ()
+    apps: tuple[AppObservation, ...] = ()
     devices: tuple[DeviceObservation, ...] = ()
     plan: Plan = Plan()
 

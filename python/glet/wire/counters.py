@@ -2,6 +2,8 @@
 
 import msgspec
 
+from glet.types.observation import StageObservation
+
 
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What a gpulet counted for a model since its executor started, until `at_s` of its clock.
@@ -26,7 +28,7 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a frontend counted for a model since its start.
+    """What a frontend counted for a model, or for an app of the name `model`, since its start.
 
     `good` are the ok answers within their deadline. `latency` are the buckets of a histogram of ok
     answers that are not empty: (upper end in nanoseconds, count), rising.
@@ -46,3 +48,10 @@ class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     outstanding: int = 0
     latency: tuple[tuple[int, int], ...] = ()
+
+
+class AppCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a frontend counted for an app, and how it splits the app's objective now."""
+
+    counted: FrontendCounters
+    stages: tuple[StageObservation, ...] = ()

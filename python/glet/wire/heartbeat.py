@@ -23,8 +23,11 @@ class Liveness(Generic[K]):
 
     def alive(self, peer: K, now_s: float) -> bool:
         """Whether a known peer was heard within the limit."""
-        heard_s = self._heard_s.get(peer)
-        return heard_s is not None and now_s - heard_s <= self._dead_after_s
+        return self.silence_s(peer, now_s) <= self._dead_after_s
+
+    def silence_s(self, peer: K, now_s: float) -> float:
+        """How long ago a peer was heard; endless for one that is not known."""
+        return now_s - self._heard_s.get(peer, float("-inf"))
 
     def silent(self, now_s: float) -> list[K]:
         """Known peers beyond the limit, longest silent first."""
@@ -35,23 +38,43 @@ class Liveness(Generic[K]):
 class Backoff:
     """When to start a child again: at once, then 0.5 s, 1 s, ... up to `most_s`.
 
-    After `stable_s` of life the next death is the first again.
+    After `stable_s` of service the next death is the first again: whatever ended such a process
+    hardly comes with its start. So it is after `killed_s` when somebody ended it: a fault of its
+    own looks otherwise, except want of memory, which mostly shows at the start. Life before it
+    serves counts for nothing, so that one which dies of what it loads waits, however long that
+    takes.
     """
 
-    def __init__(self, first_s: float = 0.5, most_s: float = 10.0, stable_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        first_s: float = 0.5,
+        most_s: float = 10.0,
+        stable_s: float = 5.0,
+        killed_s: float = 1.0,
+    ) -> None:
         self._first_s = first_s
         self._most_s = most_s
         self._stable_s = stable_s
+        self._killed_s = killed_s
         self._failures = 0
-        self._started_s: float | None = None
+        self._serves_since_s: float | None = None
 
-    def started(self, now_s: float) -> None:
-        """A start happened."""
-        self._started_s = now_s
+    def began(self) -> None:
+        """A start, or a change of what it serves; it does not serve yet."""
+        self._serves_since_s = None
 
-    def died(self, now_s: float) -> float:
-        """A death happened; returns when to start again, in seconds of the same clock."""
-        if self._started_s is not None and now_s - self._started_s >= self._stable_s:
+    def serves(self, now_s: float) -> None:
+        """It serves from here on."""
+        self._serves_since_s = now_s
+
+    def died(self, now_s: float, *, killed: bool = False) -> float:
+        """A death happened; returns when to start again, in seconds of the same clock.
+
+        `killed`: by a signal that others send.
+        """
+        since_s = self._serves_since_s
+        enough_s = self._killed_s if killed else self._stable_s
+        if since_s is not None and now_s - since_s >= enough_s:
             self._failures = 0
         delay_s = 0.0
         if self._failures > 0:

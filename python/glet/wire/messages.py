@@ -13,7 +13,7 @@ from glet.types.device import DeviceInfo, DeviceUsage
 from glet.types.model import ModelMemory, ModelSpec, Signature
 from glet.types.plan import GpuletPlan, Plan
 from glet.types.units import Units
-from glet.wire.counters import FrontendCounters, ModelCounters
+from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
 from glet.wire.message import Message
 from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
@@ -322,6 +322,7 @@ class FrontendReport(Message, frozen=True, kw_only=True):
     incarnation: str
     sent_s: float
     models: tuple[FrontendCounters, ...] = ()
+    apps: tuple[AppCounters, ...] = ()
     states: tuple[BackendState, ...] = ()
     silent: tuple[str, ...] = ()
 
