@@ -11,7 +11,7 @@ those that start later. A backend that starts again is told by the frontends tha
 
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -107,7 +107,7 @@ class _Change:
 class Loading:
     """Loads and unloads under way, and what is withdrawn. Nothing here waits: advance() goes on."""
 
-    def __init__(self, links: Sequence[Link], places: Places, clock: Clock) -> None:
+    def __init__(self, links: Iterable[Link], places: Places, clock: Clock) -> None:
         self._links = links
         self._places = places
         self._clock = clock

@@ -167,6 +167,7 @@ class RayBackends:
             return
         if not hosted.control:
             hosted.control = str(answer)
+            self._backoff(slot).serves(self._clock.now_s())
             self._status.progress(
                 f"{self._name(slot)} is on node {describe(hosted.place)}, at {hosted.control}"
             )
@@ -196,7 +197,7 @@ class RayBackends:
             backend = msgspec.structs.replace(backend, gpu=place.gpus[0])
         hosted.backend = backend
         alone = msgspec.structs.replace(self._cluster, backend=(backend,))
-        self._backoff(slot).started(self._clock.now_s())
+        self._backoff(slot).began()
         hosted.asked = hosted.actor.start.remote(
             msgspec.json.encode(alone), self._name(slot), place.address, self._log_level
         )
