@@ -25,6 +25,25 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
+ATTEMPTS = 4
+NODE = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "object_store_memory": 80 << 20,
+    "include_dashboard": False,
+    "include_log_monitor": False,
+}
+
+
+def add_node(cluster: Any) -> Any:
+    """A node with a CPU. Ray gives it 30 s to start, which a busy machine may not have."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return cluster.add_node(**NODE)
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing narrower
+            print(f"Ray: {error}")
+    return cluster.add_node(**NODE)
+
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
@@ -34,7 +53,7 @@ def nodes() -> Iterator[Any]:
     cluster = Cluster()
     try:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=80 << 20)
+            add_node(cluster)
         yield cluster
     finally:
         cluster.shutdown()
@@ -88,13 +107,13 @@ def test_backends_come_and_go_with_the_nodes(nodes: Any, tmp_path: Path) -> None
 
         wait_for(lambda: len(alive()) == 2 and serves(client), started.poll)
         assert alive() == {"ray0", "ray1"}
-        more = nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=80 << 20)
+        more = add_node(nodes)
         wait_for(lambda: len(alive()) == 3, started.poll)
         # Both models are spread anew over what there is, and what was planned serves.
         wait_for(lambda: serves(client), started.poll)
         nodes.remove_node(more)
         wait_for(lambda: len(alive()) == 2 and serves(client), started.poll)
-        nodes.add_node(num_cpus=1, num_gpus=0, object_store_memory=80 << 20)
+        add_node(nodes)
         wait_for(lambda: len(alive()) == 3 and serves(client), started.poll)
     assert any("is on node" in line for line in lines)
     assert any("is gone" in line for line in lines)
