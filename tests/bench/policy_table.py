@@ -196,13 +196,13 @@ def by_size(lines: Sequence[Line], field: str) -> str:
 
 
 def at_published(lines: Sequence[Line]) -> str:
-    """All measures at R = 36, beside what is published, and CPU seconds of a run."""
+    """All measures at R = 36, beside what is published."""
     some = [line for line in lines if line["size"] == 36]
     head = ["policy", "lost utility", "published", "cluster violation", "request violation"]
     rows = []
     for policy in dict.fromkeys(line["policy"] for line in some):
         own = [line for line in some if line["policy"] == policy]
-        column = {field: [float(line[field]) for line in own] for field in (*KEPT, "cpu_s")}
+        column = {field: [float(line[field]) for line in own] for field in KEPT}
         rows.append(
             [
                 f"`{policy}`",
@@ -211,10 +211,9 @@ def at_published(lines: Sequence[Line]) -> str:
                 spread(column["cluster_violation"]),
                 spread(column["request_violation"]),
                 spread(column["used_replicas"]),
-                f"{np.median(column['cpu_s']):.2f}",
             ]
         )
-    return markdown([*head, "used replicas", "CPU s"], rows)
+    return markdown([*head, "used replicas"], rows)
 
 
 def by_service(lines: Sequence[Line]) -> str:
