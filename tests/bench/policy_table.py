@@ -3,10 +3,10 @@
     policy_table.py faro ../shared/data/faro          lost utility on Faro's evaluation day
     policy_table.py slices ../shared/data/azure-llm   rewards on the day DRAFAS was tested on
 
-Each run is a line of build/bench/policy_STUDY.jsonl; runs that are there already are not repeated,
-so a study that was stopped goes on (`--again POLICY,...` measures these anew). `--tables` only
-renders. `--day N` runs training day N instead, what settings may be chosen on; Faro's with
-forecasts fitted to the other nine.
+Each run is a line of build/bench/policy_STUDY.jsonl; runs that are there already, with the settings
+of now, are not repeated: a study that was stopped goes on (`--again POLICY,...` repeats these).
+`--tables` only renders. `--day N` runs training day N instead, what settings may be chosen on;
+Faro's with forecasts fitted to the other nine.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,7 +142,8 @@ def measured(scenario: Scenario, wanted: Sequence[Run], done: list[Line], out: P
         began_s = time.process_time()
         result = simulate(scenario, run, SystemClock())
         line |= {name: result.report[name] for name in KEPT}
-        line |= {"cpu_s": time.process_time() - began_s, "settings": settings_of(scenario, run)}
+        line["cpu_s"] = time.process_time() - began_s
+        line["settings"] = settings_of(scenario, run.policy)
         line["by_job"] = {
             name: {field: job[field] for field in ("reward", "violation", "used_replicas")}
             for name, job in result.report["jobs"].items()
@@ -158,11 +159,16 @@ def measured(scenario: Scenario, wanted: Sequence[Run], done: list[Line], out: P
     return [known[key(line)] for line in map(msgspec.structs.asdict, wanted)]
 
 
-def settings_of(scenario: Scenario, run: Run) -> str:
+def settings_of(scenario: Scenario, policy: str) -> str:
     """Which settings these were: the start of the hash of them."""
-    own = scenario.settings.get(run.policy) or autoscaler_settings(run.policy)
+    own = scenario.settings.get(policy) or autoscaler_settings(policy)
     text = msgspec.json.encode(own)
     return hashlib.sha256(text).hexdigest()[:12]
+
+
+def current(scenario: Scenario, lines: Iterable[Line]) -> list[Line]:
+    """Those of settings that are still in force."""
+    return [line for line in lines if line["settings"] == settings_of(scenario, line["policy"])]
 
 
 def key(line: Mapping[str, Any]) -> tuple[str, int, int]:
@@ -189,7 +195,7 @@ def by_size(lines: Sequence[Line], field: str) -> str:
     for policy in policies:
         cells = []
         for size in sizes:
-            cell = spread(found[policy, size])
+            cell = spread(found[policy, size]) if (policy, size) in found else ""
             cells.append(f"**{cell}**" if least[size][1] == policy else cell)
         rows.append([f"`{policy}`", *cells])
     return markdown(["policy", *(f"{size}" for size in sizes)], rows)
@@ -223,11 +229,11 @@ def by_service(lines: Sequence[Line]) -> str:
     for policy in dict.fromkeys(line["policy"] for line in lines):
         own = [line for line in lines if line["policy"] == policy]
         cells = [
-            spread([float(line["by_job"][name]["reward"]) for line in own]) for name in services
+            spread([float(line["by_job"][name]["reward"]) for line in own], 5) for name in services
         ]
         violated = np.mean([[line["by_job"][n]["violation"] for n in services] for line in own])
         used = np.mean([float(line["used_replicas"]) for line in own])
-        reward = spread([float(line["reward"]) for line in own])
+        reward = spread([float(line["reward"]) for line in own], 5)
         rows.append([f"`{policy}`", *cells, reward, f"{violated:.4f}", f"{used:.2f}"])
     return markdown(["policy", *services, "all", "violation", "slices"], rows)
 
@@ -297,7 +303,8 @@ def main() -> None:
         parser.error(f"{args.study} has no day {args.day}")
     out = BUILD / f"policy_{args.study}{f'_day{args.day}' if args.day else ''}.jsonl"
     text = out.read_text(encoding="utf-8") if out.exists() else ""
-    done = [json.loads(line) for line in text.splitlines()]
+    named = load_scenario(find_scenario(study.scenario))
+    done = current(named, map(json.loads, text.splitlines()))
     if args.again:
         done = [line for line in done if line["policy"] not in args.again]
         out.write_text("".join(json.dumps(line) + "\n" for line in done), encoding="utf-8")
