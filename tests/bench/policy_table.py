@@ -2,6 +2,7 @@
 
     policy_table.py faro ../shared/data/faro          lost utility on Faro's evaluation day
     policy_table.py slices ../shared/data/azure-llm   rewards on the day DRAFAS was tested on
+    policy_table.py chatbot ../shared/data/azure-llm  one of its services, alone on the device
 
 Each run is a line of build/bench/policy_STUDY.jsonl; runs that are there already, with the settings
 of now, are not repeated: a study that was stopped goes on (`--again POLICY,...` repeats these).
@@ -58,7 +59,8 @@ Line = dict[str, Any]
 class Study(NamedTuple):
     """A scenario on its published trace; `sizes` are quotas.
 
-    Other days are the `days`, or those of the file `history`, which forecasts are fitted to.
+    Other days are the `days`, or those of the file `history`, which forecasts are fitted to. `only`
+    one model is there, if it is named.
     """
 
     scenario: str
@@ -68,6 +70,7 @@ class Study(NamedTuple):
     trace: str
     history: str = ""
     days: tuple[str, ...] = ()
+    only: str = ""
 
 
 STUDIES = {
@@ -97,6 +100,7 @@ STUDIES = {
         days=(*(f"train_{number}.txt" for number in range(1, 6)), "val_6.txt"),
     ),
 }
+STUDIES["chatbot"] = STUDIES["slices"]._replace(only="chatbot")
 
 
 def adjusted(study: Study, folder: Path, day: int, where: Path) -> Scenario:
@@ -115,6 +119,11 @@ def adjusted(study: Study, folder: Path, day: int, where: Path) -> Scenario:
         history=history,
         interval_s=study.interval_s,
     )
+    if study.only and scenario.fleet is not None:
+        work = msgspec.structs.replace(work, models={study.only: work.models[study.only]})
+        jobs = {study.only: scenario.fleet.jobs[study.only]}
+        fleet = msgspec.structs.replace(scenario.fleet, jobs=jobs)
+        scenario = msgspec.structs.replace(scenario, fleet=fleet)
     return msgspec.structs.replace(scenario, workload=work)
 
 
@@ -225,6 +234,7 @@ def at_published(lines: Sequence[Line]) -> str:
 def by_service(lines: Sequence[Line]) -> str:
     """Rewards of the services and of all, 95 % confidence, with violations and slices."""
     services = list(lines[0]["by_job"])
+    alone = len(services) == 1
     rows = []
     for policy in dict.fromkeys(line["policy"] for line in lines):
         own = [line for line in lines if line["policy"] == policy]
@@ -234,8 +244,10 @@ def by_service(lines: Sequence[Line]) -> str:
         violated = np.mean([[line["by_job"][n]["violation"] for n in services] for line in own])
         used = np.mean([float(line["used_replicas"]) for line in own])
         reward = spread([float(line["reward"]) for line in own], 5)
-        rows.append([f"`{policy}`", *cells, reward, f"{violated:.4f}", f"{used:.2f}"])
-    return markdown(["policy", *services, "all", "violation", "slices"], rows)
+        total = [] if alone else [reward]
+        rows.append([f"`{policy}`", *cells, *total, f"{violated:.4f}", f"{used:.2f}"])
+    head = ["policy", *services, *([] if alone else ["all"]), "violation", "slices"]
+    return markdown(head, rows)
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:
@@ -272,7 +284,7 @@ def write_readme(name: str, text: str) -> None:
 
 
 def rendered(name: str, lines: Sequence[Line]) -> str:
-    if name == "slices":
+    if name != "faro":
         return by_service(lines)
     return f"{by_size(lines, 'lost_utility')}\n\nAt R = 36:\n\n{at_published(lines)}"
 
