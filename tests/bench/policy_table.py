@@ -2,11 +2,12 @@
 
     policy_table.py faro ../shared/data/faro          lost utility on Faro's evaluation day
     policy_table.py slices ../shared/data/azure-llm   rewards on the day DRAFAS was tested on
+    policy_table.py chatbot ../shared/data/azure-llm  one of its services, alone on the device
 
-Each run is a line of build/bench/policy_STUDY.jsonl; runs that are there already are not repeated,
-so a study that was stopped goes on (`--again POLICY,...` measures these anew). `--tables` only
-renders. `--day N` runs training day N instead, what settings may be chosen on; Faro's with
-forecasts fitted to the other nine.
+Each run is a line of build/bench/policy_STUDY.jsonl; runs that are there already, with the settings
+of now, are not repeated: a study that was stopped goes on (`--again POLICY,...` repeats these).
+`--tables` only renders. `--day N` runs training day N instead, what settings may be chosen on;
+Faro's with forecasts fitted to the other nine.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +59,8 @@ Line = dict[str, Any]
 class Study(NamedTuple):
     """A scenario on its published trace; `sizes` are quotas.
 
-    Other days are the `days`, or those of the file `history`, which forecasts are fitted to.
+    Other days are the `days`, or those of the file `history`, which forecasts are fitted to. `only`
+    one model is there, if it is named.
     """
 
     scenario: str
@@ -68,6 +70,7 @@ class Study(NamedTuple):
     trace: str
     history: str = ""
     days: tuple[str, ...] = ()
+    only: str = ""
 
 
 STUDIES = {
@@ -97,6 +100,7 @@ STUDIES = {
         days=(*(f"train_{number}.txt" for number in range(1, 6)), "val_6.txt"),
     ),
 }
+STUDIES["chatbot"] = STUDIES["slices"]._replace(only="chatbot")
 
 
 def adjusted(study: Study, folder: Path, day: int, where: Path) -> Scenario:
@@ -115,6 +119,11 @@ def adjusted(study: Study, folder: Path, day: int, where: Path) -> Scenario:
         history=history,
         interval_s=study.interval_s,
     )
+    if study.only and scenario.fleet is not None:
+        work = msgspec.structs.replace(work, models={study.only: work.models[study.only]})
+        jobs = {study.only: scenario.fleet.jobs[study.only]}
+        fleet = msgspec.structs.replace(scenario.fleet, jobs=jobs)
+        scenario = msgspec.structs.replace(scenario, fleet=fleet)
     return msgspec.structs.replace(scenario, workload=work)
 
 
@@ -142,7 +151,8 @@ def measured(scenario: Scenario, wanted: Sequence[Run], done: list[Line], out: P
         began_s = time.process_time()
         result = simulate(scenario, run, SystemClock())
         line |= {name: result.report[name] for name in KEPT}
-        line |= {"cpu_s": time.process_time() - began_s, "settings": settings_of(scenario, run)}
+        line["cpu_s"] = time.process_time() - began_s
+        line["settings"] = settings_of(scenario, run.policy)
         line["by_job"] = {
             name: {field: job[field] for field in ("reward", "violation", "used_replicas")}
             for name, job in result.report["jobs"].items()
@@ -158,11 +168,16 @@ def measured(scenario: Scenario, wanted: Sequence[Run], done: list[Line], out: P
     return [known[key(line)] for line in map(msgspec.structs.asdict, wanted)]
 
 
-def settings_of(scenario: Scenario, run: Run) -> str:
+def settings_of(scenario: Scenario, policy: str) -> str:
     """Which settings these were: the start of the hash of them."""
-    own = scenario.settings.get(run.policy) or autoscaler_settings(run.policy)
+    own = scenario.settings.get(policy) or autoscaler_settings(policy)
     text = msgspec.json.encode(own)
     return hashlib.sha256(text).hexdigest()[:12]
+
+
+def current(scenario: Scenario, lines: Iterable[Line]) -> list[Line]:
+    """Those of settings that are still in force."""
+    return [line for line in lines if line["settings"] == settings_of(scenario, line["policy"])]
 
 
 def key(line: Mapping[str, Any]) -> tuple[str, int, int]:
@@ -189,20 +204,20 @@ def by_size(lines: Sequence[Line], field: str) -> str:
     for policy in policies:
         cells = []
         for size in sizes:
-            cell = spread(found[policy, size])
+            cell = spread(found[policy, size]) if (policy, size) in found else ""
             cells.append(f"**{cell}**" if least[size][1] == policy else cell)
         rows.append([f"`{policy}`", *cells])
     return markdown(["policy", *(f"{size}" for size in sizes)], rows)
 
 
 def at_published(lines: Sequence[Line]) -> str:
-    """All measures at R = 36, beside what is published, and CPU seconds of a run."""
+    """All measures at R = 36, beside what is published."""
     some = [line for line in lines if line["size"] == 36]
     head = ["policy", "lost utility", "published", "cluster violation", "request violation"]
     rows = []
     for policy in dict.fromkeys(line["policy"] for line in some):
         own = [line for line in some if line["policy"] == policy]
-        column = {field: [float(line[field]) for line in own] for field in (*KEPT, "cpu_s")}
+        column = {field: [float(line[field]) for line in own] for field in KEPT}
         rows.append(
             [
                 f"`{policy}`",
@@ -211,26 +226,28 @@ def at_published(lines: Sequence[Line]) -> str:
                 spread(column["cluster_violation"]),
                 spread(column["request_violation"]),
                 spread(column["used_replicas"]),
-                f"{np.median(column['cpu_s']):.2f}",
             ]
         )
-    return markdown([*head, "used replicas", "CPU s"], rows)
+    return markdown([*head, "used replicas"], rows)
 
 
 def by_service(lines: Sequence[Line]) -> str:
     """Rewards of the services and of all, 95 % confidence, with violations and slices."""
     services = list(lines[0]["by_job"])
+    alone = len(services) == 1
     rows = []
     for policy in dict.fromkeys(line["policy"] for line in lines):
         own = [line for line in lines if line["policy"] == policy]
         cells = [
-            spread([float(line["by_job"][name]["reward"]) for line in own]) for name in services
+            spread([float(line["by_job"][name]["reward"]) for line in own], 5) for name in services
         ]
         violated = np.mean([[line["by_job"][n]["violation"] for n in services] for line in own])
         used = np.mean([float(line["used_replicas"]) for line in own])
-        reward = spread([float(line["reward"]) for line in own])
-        rows.append([f"`{policy}`", *cells, reward, f"{violated:.4f}", f"{used:.2f}"])
-    return markdown(["policy", *services, "all", "violation", "slices"], rows)
+        reward = spread([float(line["reward"]) for line in own], 5)
+        total = [] if alone else [reward]
+        rows.append([f"`{policy}`", *cells, *total, f"{violated:.4f}", f"{used:.2f}"])
+    head = ["policy", *services, *([] if alone else ["all"]), "violation", "slices"]
+    return markdown(head, rows)
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:
@@ -267,7 +284,7 @@ def write_readme(name: str, text: str) -> None:
 
 
 def rendered(name: str, lines: Sequence[Line]) -> str:
-    if name == "slices":
+    if name != "faro":
         return by_service(lines)
     return f"{by_size(lines, 'lost_utility')}\n\nAt R = 36:\n\n{at_published(lines)}"
 
@@ -298,7 +315,8 @@ def main() -> None:
         parser.error(f"{args.study} has no day {args.day}")
     out = BUILD / f"policy_{args.study}{f'_day{args.day}' if args.day else ''}.jsonl"
     text = out.read_text(encoding="utf-8") if out.exists() else ""
-    done = [json.loads(line) for line in text.splitlines()]
+    named = load_scenario(find_scenario(study.scenario))
+    done = current(named, map(json.loads, text.splitlines()))
     if args.again:
         done = [line for line in done if line["policy"] not in args.again]
         out.write_text("".join(json.dumps(line) + "\n" for line in done), encoding="utf-8")

@@ -120,12 +120,25 @@ def test_faro_raises_the_quantile_only_while_something_is_free() -> None:
 
 
 def test_glet_follows_what_arrived_so_far_both_ways() -> None:
-    made = make_autoscaler(GletSettings(method="ewma", unit_cost=0.01, move_gain=0.0))
+    sure = {"doubts": (1.0,), "doubt_chances": (1.0,)}
+    made = make_autoscaler(GletSettings(method="ewma", unit_cost=0.01, move_gain=0.0, **sure))
     counts = (600.0,) * 16
     usual = job(arrivals=counts, so_far=300.0, replicas=4, target=4)
     high, low = (msgspec.structs.replace(usual, so_far=n) for n in (900.0, 60.0))
     found = [made.targets(at(990.0, one, quota=20)).replicas["a"] for one in (low, usual, high)]
     assert found[0] < found[1] < found[2]
+
+
+def test_glet_within_the_objective_buys_what_it_saves() -> None:
+    """A unit more than the load needs is worth little: the dearer, the fewer."""
+    counts = (900.0,) * 16
+    settings = GletSettings(method="ewma", utility="within", move_gain=0.0)
+    found = []
+    for unit_cost in (0.0, 0.02, 0.5):
+        made = make_autoscaler(msgspec.structs.replace(settings, unit_cost=unit_cost))
+        one = job(arrivals=counts, so_far=0.0, replicas=6, target=6)
+        found.append(made.targets(at(960.0, one, quota=12)).replicas["a"])
+    assert found[0] > found[1] > found[2]
 
 
 def test_glet_gives_a_weighty_model_more() -> None:

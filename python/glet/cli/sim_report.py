@@ -64,13 +64,13 @@ def policy_table(results: Sequence[Result], *, rewarded: bool) -> Table:
     return table
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], digits: int = 4) -> str:
     """`mean` or `mean +- half width` of the 95 % confidence interval (Student's t)."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return f"{mean:.4f}"
+        return f"{mean:.{digits}f}"
     half = float(t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1))
-    return f"{mean:.4f} +-{half / math.sqrt(len(values)):.4f}"
+    return f"{mean:.{digits}f} +-{half / math.sqrt(len(values)):.{digits}f}"
 
 
 def job_table(result: Result) -> Table:

@@ -9,13 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from glet.errors import ArgumentError
-from glet.policy.fleet.knapsack import Floats, Ints, best_sum
+from glet.policy.fleet.knapsack import Floats, Ints, best_sum, most_sum, price
 
 # Differences of utility below are rounding.
 SAME = 1e-9
 # Up to here bounds of utility are all values of the table, from here on a grid.
 EXACT_VALUES = 600
 GRID = 64
+# Prices per unit at which sums are bounded: so many, each that much above the one before.
+TRIED = 10
+DEARER = 1.6
+LEAST_PRICE = 1e-3
 
 
 class Allocation(NamedTuple):
@@ -73,8 +77,9 @@ def allocate_fair_sum(
 
     With the least utility held at `low` or more and the greatest at `high` or less, the rest is a
     knapsack. The greatest is at least the mean, so with T the most the sum can be at all no value
-    at `low` is above T (1 - fairness / J) + fairness low; from the highest `low` that fits
-    downwards that soon rules out the others. Weights count by their mean; 0 < fairness <= J.
+    at `low` is above T (1 - fairness / J) + fairness low, and none at `low` and `high` above
+    T + fairness (low - high); from the highest `low` that fits downwards that soon rules out the
+    others. Weights count by their mean; 0 < fairness <= J.
     """
     _check(table, units, quota)
     jobs = len(table)
@@ -84,17 +89,25 @@ def allocate_fair_sum(
     worth = _weighted(table, weights)
     bounds = _bounds(table)
     most = len(bounds) - 1
-    top = float(_of(worth, best_sum(worth, units, quota)).sum()) * (1.0 - pull / jobs)
+    top = float(_of(worth, best_sum(worth, units, quota)).sum())
+    prices = _prices(worth, units, quota)
     best = Allocation(np.zeros(jobs, dtype=np.int64), -np.inf)
     for low in range(_highest(table, bounds, units, quota), -1, -1):
-        if top + pull * bounds[low] <= best.value + SAME:
+        if top * (1.0 - pull / jobs) + pull * bounds[low] <= best.value + SAME:
             break
-        high = most
+        able = (top + pull * bounds[low] - best.value) / pull - SAME
+        high = min(most, int(np.searchsorted(bounds, able, side="right")) - 1)
         while high >= low:
             inside = _window(table, bounds[low], bounds[high])
             if not _fits(inside, units, quota):
                 break
-            replicas = best_sum(np.where(np.isfinite(inside), worth, -np.inf), units, quota)
+            inside = np.where(np.isfinite(inside), worth, -np.inf)
+            limit = most_sum(inside, units, quota, prices)
+            able = (limit + pull * bounds[low] - best.value) / pull - SAME
+            if able < bounds[high]:
+                high = int(np.searchsorted(bounds, able, side="right")) - 1
+                continue
+            replicas = best_sum(inside, units, quota)
             found = _of(table, replicas)
             total = float(_of(worth, replicas).sum())
             value = total + pull * float(found.min() - found.max())
@@ -105,6 +118,13 @@ def allocate_fair_sum(
             below = min(enough, float(found.max())) - SAME
             high = min(high - 1, int(np.searchsorted(bounds, below, side="right")) - 1)
     return best
+
+
+def _prices(worth: Floats, units: Ints, quota: int) -> Floats:
+    """Prices per unit that bounds of sums are looked for at: the one without windows, and above,
+    since what a window forces jobs to take is not there for the others."""
+    least = max(price(worth, units, quota), LEAST_PRICE)
+    return np.append(0.0, least * DEARER ** np.arange(TRIED))
 
 
 def _highest(table: Floats, bounds: Floats, units: Ints, quota: int) -> int:

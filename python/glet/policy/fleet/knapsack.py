@@ -26,20 +26,31 @@ def best_sum(values: Floats, units: Ints, quota: int) -> Ints:
     is left, mostly two or three choices of a few rows.
     """
     costs = np.arange(values.shape[1])[None, :] * units[:, None]
-    price = _price(values, costs, quota)
-    reduced = values - price * costs
+    cost = _price(values, costs, quota)
+    reduced = values - cost * costs
     top = reduced.max(axis=1)
-    bound = float(top.sum()) + price * quota
+    bound = float(top.sum()) + cost * quota
     chosen = _filled(values, costs, _cheapest(reduced, top), quota)
     gap = bound - float(values[np.arange(len(values)), chosen].sum())
     if gap <= SAME:
         return chosen
     loss = top[:, None] - reduced
-    return _decided(loss, units, quota, price, gap, chosen)
+    return _decided(loss, units, quota, cost, gap, chosen)
+
+
+def most_sum(values: Floats, units: Ints, quota: int, prices: Floats) -> float:
+    """No choices are worth more in all: the least of the Lagrangian bounds at these prices."""
+    costs = np.arange(values.shape[1])[None, :] * units[:, None]
+    reduced = values - prices[:, None, None] * costs
+    return float((reduced.max(axis=2).sum(axis=1) + prices * quota).min())
+
+
+def price(values: Floats, units: Ints, quota: int) -> float:
+    """The least price per unit (to precision) at which the best choices of all rows fit."""
+    return _price(values, np.arange(values.shape[1])[None, :] * units[:, None], quota)
 
 
 def _price(values: Floats, costs: Ints, quota: int) -> float:
-    """The least price per unit (to precision) at which the best choices of all rows fit."""
 
     if _used(values, costs, np.zeros(1))[0] <= quota:
         return 0.0

@@ -185,5 +185,7 @@ def _from_blocking(
     likely = np.where(waiting > 0.0, waiting, LEAST_WAITING)
     q = service.percentile
     tail = np.log(likely / np.where(q < 1.0, 1.0 - np.maximum(q, 0.0), np.finfo(float).tiny))
-    wait_s = np.where(q < 0.0, waiting * scale_s, np.maximum(0.0, tail * scale_s))
+    wait_s = np.maximum(0.0, tail * scale_s)
+    if (q < 0.0).any():
+        wait_s = np.where(q < 0.0, waiting * scale_s, wait_s)
     return np.asarray(wait_s / 2.0 + service.service_s)
