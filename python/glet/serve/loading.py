@@ -11,7 +11,7 @@ those that start later. A backend that starts again is told by the frontends tha
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
