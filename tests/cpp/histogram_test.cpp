@@ -71,15 +71,16 @@ TEST_CASE("two histograms added are one of all") {
 }
 
 TEST_CASE("counters add up field by field") {
-  Counters total{1, 2, 3, 4, 5, 6, 7};
-  total.add({10, 20, 30, 40, 50, 60, 70});
+  Counters total{1, 2, 3, 4, 5, 6, 7, 8};
+  total.add({10, 20, 30, 40, 50, 60, 70, 80});
   CHECK(total.accepted == 11);
   CHECK(total.ok == 22);
   CHECK(total.late == 33);
   CHECK(total.full == 44);
   CHECK(total.failed == 55);
-  CHECK(total.batches == 66);
-  CHECK(total.items == 77);
+  CHECK(total.cancelled == 66);
+  CHECK(total.batches == 77);
+  CHECK(total.items == 88);
 }
 
 TEST_CASE("the filled buckets are all that was recorded") {
