@@ -33,8 +33,6 @@ class SlotTable {
     return slot.used && slot.generation == tag >> 32 ? &slot.value : nullptr;
   }
 
-  const T* find(std::uint64_t tag) const { return const_cast<SlotTable*>(this)->find(tag); }
-
   void release(std::uint64_t tag) {
     if (find(tag) == nullptr) return;
     const auto index = static_cast<std::uint32_t>(tag);

@@ -154,7 +154,7 @@ void GrpcCalls::release(std::uint64_t tag) {
 
 // ---- answers ----
 
-void GrpcCalls::oip_done(std::uint64_t tag, OipResponse response, Nanos) {
+void GrpcCalls::oip_done(std::uint64_t tag, OipResponse response) {
   const Call* call = calls_.find(tag);
   if (call == nullptr) return;
   GrpcConnection& connection = *call->connection;
@@ -166,7 +166,7 @@ void GrpcCalls::oip_done(std::uint64_t tag, OipResponse response, Nanos) {
   if (!stream.is_stream()) connection.end(stream, code(GrpcStatus::kOk), {});
 }
 
-void GrpcCalls::oip_failed(std::uint64_t tag, OipCode reason, std::string_view message, Nanos) {
+void GrpcCalls::oip_failed(std::uint64_t tag, OipCode reason, std::string_view message) {
   Call* call = calls_.find(tag);
   if (call == nullptr) return;
   call->inference = 0;

@@ -45,8 +45,8 @@ class GrpcCalls : public GrpcHandler, private OipCalls::Owner {
   bool is_ready(std::span<const std::byte> message) const;
   std::optional<double> timeout_us(const OipRequest& request, const GrpcStream& stream,
                                    Nanos now) const;
-  void oip_done(std::uint64_t call, OipResponse response, Nanos now) override;
-  void oip_failed(std::uint64_t call, OipCode code, std::string_view message, Nanos now) override;
+  void oip_done(std::uint64_t call, OipResponse response) override;
+  void oip_failed(std::uint64_t call, OipCode code, std::string_view message) override;
   void fail(GrpcConnection& connection, GrpcStream& stream, const Call& call, GrpcStatus status,
             std::string_view message);
   void release(std::uint64_t tag);

@@ -111,7 +111,6 @@ void GrpcDoor::close(std::uint64_t number) {
 }
 
 bool GrpcDoor::receive(Nanos now) {
-  now_ = now;
   std::array<epoll_event, kEvents> events;
   const int ready = ::epoll_wait(epoll_, events.data(), kEvents, 0);
   bool more = ready == kEvents;
@@ -134,7 +133,6 @@ bool GrpcDoor::receive(Nanos now) {
 }
 
 void GrpcDoor::flush(Nanos now) {
-  now_ = now;
   std::vector<GrpcConnection*> dirty;
   dirty.swap(shared_.dirty);
   for (GrpcConnection* connection : dirty) {
@@ -148,7 +146,6 @@ void GrpcDoor::flush(Nanos now) {
 }
 
 void GrpcDoor::tick(Nanos now) {
-  now_ = now;
   if (!is_stopping_) listen_again(true);
   calls_.tick(now);
   const auto all = connections_.tags_where([](const auto&) { return true; });
@@ -168,21 +165,22 @@ void GrpcDoor::stop(Nanos) {
 
 std::size_t GrpcDoor::outstanding() const {
   std::size_t count = 0;
-  for (const std::uint64_t number : connections_.tags_where([](const auto&) { return true; })) {
-    count += (*connections_.find(number))->unsent();
-  }
+  connections_.tags_where([&count](const auto& connection) {
+    count += connection->unsent();
+    return false;
+  });
   return count;
 }
 
 // ---- answers ----
 
 void GrpcDoor::answered(std::uint64_t call, const net::ServedModel& model, const net::ResultTimes&,
-                        std::vector<net::Message>& outputs, Nanos now) {
-  calls_.oip().answered(call, model, outputs, now);
+                        std::vector<net::Message>& outputs, Nanos) {
+  calls_.oip().answered(call, model, outputs);
 }
 
 void GrpcDoor::failed(std::uint64_t call, exec::Outcome outcome, std::string_view message) {
-  calls_.oip().failed(call, outcome, message, now_);
+  calls_.oip().failed(call, outcome, message);
 }
 
 void GrpcDoor::web_answer(std::uint64_t call, net::WebAnswer answer, Nanos) {

@@ -54,7 +54,6 @@ class GrpcDoor : public net::Door {
   int epoll_ = -1;
   bool is_listening_ = false;
   bool is_stopping_ = false;
-  Nanos now_{0};
   GrpcShared shared_;
   GrpcCalls calls_;
   net::SlotTable<std::unique_ptr<GrpcConnection>> connections_;
