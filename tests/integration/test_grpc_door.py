@@ -136,14 +136,10 @@ def test_many_calls_at_once_get_each_their_own(channel: Any) -> None:
         assert all(pool.map(ask, range(400)))
 
 
-def test_a_compressed_request_gets_a_compressed_answer(channel: Any) -> None:
+def test_a_compressed_request_is_read_and_answered(channel: Any) -> None:
     x = np.zeros((32, 16), dtype=np.float32)
-    call = method(channel, "ModelInfer")
-    answer, done = call.with_call(
-        request("echo", x), timeout=WAIT_S, compression=grpc.Compression.Gzip
-    )
-    assert oip.parse("ModelInferResponse", answer).raw_output_contents[0] == x.tobytes()
-    assert ("grpc-encoding", "gzip") in [tuple(pair) for pair in done.initial_metadata()] or True
+    answer = infer(channel, request("echo", x), compression=grpc.Compression.Gzip)
+    assert answer.raw_output_contents[0] == x.tobytes()
 
 
 def test_health(channel: Any, served: Any) -> None:
@@ -276,12 +272,12 @@ def test_connections_beyond_the_limit_are_told_so(served: Any) -> None:
         opened.close()
 
 
-def test_gzip_of_nonsense_and_of_too_much_is_refused(served: Any) -> None:
+def test_gzip_of_too_much_is_refused(served: Any) -> None:
     with grpc.insecure_channel(served.address) as channel:
         bomb = bytes((MESSAGE_MB << 20) + 1)
         assert len(gzip.compress(bomb, 1)) < 1 << 20
         code, details = failure(
             lambda: infer(channel, bomb, compression=grpc.Compression.Gzip)
         )
-        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert f"up to {MESSAGE_MB << 20} are valid" in details
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"more than {MESSAGE_MB << 20} bytes when unpacked" in details

@@ -74,10 +74,9 @@ py::dict read_infer(const py::bytes& message, std::size_t longest) {
 
 }  // namespace
 
-void bind_web_grpc(py::module_& m);
 void bind_web_grpc(py::module_& m) {
   m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a,
-        "max_message_mb"_a = 64, "max_connections"_a = 1024, "max_streams"_a = 1024,
+        "max_message_mb"_a, "max_connections"_a, py::kw_only(), "max_streams"_a = 1024,
         "idle_s"_a = 600.0, "keepalive_s"_a = 30.0);
   m.def("read_infer_request", read_infer, "message"_a, "longest"_a = 64 * kMegabyte);
 }

@@ -123,6 +123,15 @@ void OutBody::move_to(WriteQueue& queue, std::size_t size) {
   if (first_ == used_) clear();
 }
 
+void OutBody::move_to(std::string& text) {
+  for (std::size_t i = first_; i < used_; ++i) {
+    const Piece& piece = pieces_[i];
+    text += (piece.is_frame ? piece.frame.text() : std::string_view(piece.text)).substr(done_);
+    done_ = 0;
+  }
+  clear();
+}
+
 void OutBody::clear() {
   for (std::size_t i = first_; i < used_; ++i) {
     if (pieces_[i].is_frame) pieces_[i].frame = net::Message();

@@ -54,6 +54,8 @@ class OutBody {
   bool empty() const { return first_ == used_; }
   // Moves the first `size` bytes, of those that are there, to `queue`.
   void move_to(WriteQueue& queue, std::size_t size);
+  // Appends all of it to `text`, and is empty then.
+  void move_to(std::string& text);
   void clear();
 
  private:

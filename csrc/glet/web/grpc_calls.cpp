@@ -7,6 +7,7 @@
 
 #include "glet/error.h"
 #include "glet/web/grpc_messages.h"
+#include "glet/web/zlib.h"
 
 namespace glet::web {
 namespace {
@@ -17,12 +18,13 @@ constexpr double kNanosPerMicro = 1e3;
 constexpr double kMicrosPerMilli = 1e3;
 constexpr double kDayUs = 24 * 3600 * 1e6;
 
-std::uint32_t code(GrpcStatus status) {
-  return static_cast<std::uint32_t>(status);
+std::string_view text_view(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-std::string text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+// An answer is compressed when its call was, and the client reads it.
+bool wants_gzip(const GrpcStream& stream) {
+  return stream.encoding == GrpcEncoding::kGzip && stream.accepts_gzip && has_zlib();
 }
 
 }  // namespace
@@ -34,12 +36,37 @@ void GrpcCalls::attach(net::DoorHost& host, std::uint64_t door) {
 }
 
 void GrpcCalls::serve(GrpcConnection& connection, GrpcStream& stream, Nanos now) {
-  std::span<const std::byte> message = stream.in.message();
+  if (stream.in.compressed()) return serve_packed(connection, stream, now);
+  const std::span<const std::byte> message = stream.in.message();
+  std::shared_ptr<const void> keep;
+  if (message.size() >= kKeptMessage) keep = stream.in.keep();
+  serve_message(connection, stream, message, keep, now);
+}
+
+void GrpcCalls::serve_packed(GrpcConnection& connection, GrpcStream& stream, Nanos now) {
+  if (stream.encoding != GrpcEncoding::kGzip) {
+    return fail(connection, stream, {}, GrpcStatus::kInvalidArgument,
+                "a compressed message without a grpc-encoding that says how");
+  }
+  if (!has_zlib()) {
+    return fail(connection, stream, {}, GrpcStatus::kUnimplemented,
+                "gzip needs libz.so.1, which this frontend does not have; identity is valid");
+  }
+  std::string reason;
+  auto plain = inflate(text_view(stream.in.message()), limits_.max_message_bytes, reason);
+  if (!plain) return fail(connection, stream, {}, GrpcStatus::kInvalidArgument, reason);
+  const auto keep = std::make_shared<const std::string>(*std::move(plain));
+  serve_message(connection, stream, std::as_bytes(std::span(*keep)), keep, now);
+}
+
+void GrpcCalls::serve_message(GrpcConnection& connection, GrpcStream& stream,
+                              std::span<const std::byte> message,
+                              const std::shared_ptr<const void>& keep, Nanos now) {
   try {
     switch (stream.method) {
       case GrpcMethod::kModelInfer:
       case GrpcMethod::kModelStreamInfer:
-        return infer(connection, stream, message, true, now);
+        return infer(connection, stream, message, keep, now);
       case GrpcMethod::kServerLive:
         return answer_flag(connection, stream, true);
       case GrpcMethod::kServerReady:
@@ -59,7 +86,7 @@ void GrpcCalls::serve(GrpcConnection& connection, GrpcStream& stream, Nanos now)
 void GrpcCalls::answer_flag(GrpcConnection& connection, GrpcStream& stream, bool value) {
   connection.answer(stream, false);
   write_flag(value, stream.out);
-  connection.end(stream, code(GrpcStatus::kOk), {});
+  connection.end(stream, grpc_code(GrpcStatus::kOk), {});
 }
 
 bool GrpcCalls::is_ready(std::span<const std::byte> message) const {
@@ -81,18 +108,17 @@ void GrpcCalls::ask_python(GrpcConnection& connection, GrpcStream& stream,
   request.protocol = "grpc";
   request.target = stream.path;
   request.headers = std::move(stream.headers);
-  request.body = text_of(message);
+  request.body = text_view(message);
   host_->ask_python(std::move(request));
 }
 
 void GrpcCalls::infer(GrpcConnection& connection, GrpcStream& stream,
-                      std::span<const std::byte> message, bool is_own, Nanos now) {
+                      std::span<const std::byte> message,
+                      const std::shared_ptr<const void>& keep, Nanos now) {
   OipRequest request;
   Call asked;
   asked.connection = &connection;
   asked.stream = &stream;
-  std::shared_ptr<const void> keep;
-  if (is_own && message.size() >= kKeptMessage) keep = stream.in.keep();
   try {
     read_infer(message, keep, limits_.max_message_bytes, request);
     if (stream.deadline <= now) {
@@ -159,11 +185,13 @@ void GrpcCalls::oip_done(std::uint64_t tag, OipResponse response) {
   if (call == nullptr) return;
   GrpcConnection& connection = *call->connection;
   GrpcStream& stream = *call->stream;
-  connection.answer(stream, false);
-  write_response(response, stream.is_stream(), stream.out);
+  const bool packed = wants_gzip(stream);
+  connection.answer(stream, packed);
+  write_response(response, stream.is_stream(), packed ? plain_ : stream.out);
+  if (packed) pack_message(plain_, stream.out);
   if (stream.is_stream()) connection.sent(stream);
   release(tag);
-  if (!stream.is_stream()) connection.end(stream, code(GrpcStatus::kOk), {});
+  if (!stream.is_stream()) connection.end(stream, grpc_code(GrpcStatus::kOk), {});
 }
 
 void GrpcCalls::oip_failed(std::uint64_t tag, OipCode reason, std::string_view message) {
@@ -179,8 +207,8 @@ void GrpcCalls::oip_failed(std::uint64_t tag, OipCode reason, std::string_view m
 // A stream goes on after what failed in it.
 void GrpcCalls::fail(GrpcConnection& connection, GrpcStream& stream, const Call& call,
                      GrpcStatus status, std::string_view message) {
-  if (!stream.is_stream()) return connection.end(stream, code(status), message);
-  connection.answer(stream, false);
+  if (!stream.is_stream()) return connection.end(stream, grpc_code(status), message);
+  connection.answer(stream, wants_gzip(stream));
   write_stream_error(call.model, call.id, message, stream.out);
   connection.sent(stream);
 }
@@ -193,7 +221,7 @@ void GrpcCalls::web_answer(std::uint64_t tag, const net::WebAnswer& answer) {
   if (answer.status == 0) {
     connection.answer(stream, false);
     write_message(answer.body, stream.out);
-    return connection.end(stream, code(GrpcStatus::kOk), {});
+    return connection.end(stream, grpc_code(GrpcStatus::kOk), {});
   }
   connection.end(stream, static_cast<std::uint32_t>(answer.status), answer.body);
 }
@@ -202,7 +230,7 @@ void GrpcCalls::tick(Nanos now) {
   const auto overdue = calls_.tags_where([now](const Call& call) { return now > call.overdue; });
   for (const std::uint64_t tag : overdue) {
     const Call& call = *calls_.find(tag);
-    call.connection->end(*call.stream, code(GrpcStatus::kDeadlineExceeded),
+    call.connection->end(*call.stream, grpc_code(GrpcStatus::kDeadlineExceeded),
                          "this frontend did not answer in time");
   }
 }

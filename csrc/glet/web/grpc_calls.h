@@ -1,6 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -33,12 +37,15 @@ class GrpcCalls : public GrpcHandler, private OipCalls::Owner {
     GrpcStream* stream = nullptr;
     std::uint64_t inference = 0;  // what OipCalls knows it by, 0: not under way there
     Nanos overdue = kNever;       // when Python should have answered
-    bool wants_gzip = false;      // it came compressed
     std::string model, id;        // of a request of a stream
   };
 
   void infer(GrpcConnection& connection, GrpcStream& stream, std::span<const std::byte> message,
-             bool is_own, Nanos now);
+             const std::shared_ptr<const void>& keep, Nanos now);
+  void serve_message(GrpcConnection& connection, GrpcStream& stream,
+                     std::span<const std::byte> message, const std::shared_ptr<const void>& keep,
+                     Nanos now);
+  void serve_packed(GrpcConnection& connection, GrpcStream& stream, Nanos now);
   void ask_python(GrpcConnection& connection, GrpcStream& stream,
                   std::span<const std::byte> message, Nanos now);
   void answer_flag(GrpcConnection& connection, GrpcStream& stream, bool value);
@@ -56,8 +63,7 @@ class GrpcCalls : public GrpcHandler, private OipCalls::Owner {
   net::DoorHost* host_ = nullptr;
   std::uint64_t door_ = 0;
   net::SlotTable<Call> calls_;
-  std::string inflated_;
-  OutBody scratch_;
+  OutBody plain_;  // an answer on its way to be compressed
 };
 
 }  // namespace glet::web

@@ -18,10 +18,6 @@ constexpr std::size_t kWriteBytes = 1 << 20;     // framed at once
 constexpr std::size_t kHeaderOverhead = 32;      // of a header, as RFC 9113 counts it
 constexpr std::size_t kLongestPath = 512;
 
-std::uint32_t code(GrpcStatus status) {
-  return static_cast<std::uint32_t>(status);
-}
-
 GrpcStream& own(H2Stream& stream) {
   return static_cast<GrpcStream&>(stream);
 }
@@ -114,7 +110,8 @@ bool GrpcConnection::write() {
     is_blocked_ = true;
     return true;
   }
-  return !is_over_ && session_.is_open();
+  // Between the two GOAWAYs of an end calls may still come.
+  return !is_over_ && (session_.is_open() || (is_stopping_ && !refuses_new_));
 }
 
 void GrpcConnection::mark_dirty() {
@@ -158,7 +155,7 @@ void GrpcConnection::end_streams() {
   for (const auto& stream : streams_) {
     const bool is_idle = stream->is_open && stream->is_stream() && stream->calls.empty();
     if (!is_idle || stream->ended) continue;
-    end(*stream, code(GrpcStatus::kUnavailable), "this frontend is stopping");
+    end(*stream, grpc_code(GrpcStatus::kUnavailable), "this frontend is stopping");
   }
 }
 
@@ -183,6 +180,7 @@ H2Stream& GrpcConnection::on_request(std::int32_t) {
     spare_.pop_back();
   }
   stream->is_open = true;
+  stream->closed = false;
   ++open_;
   has_spoken_ = true;
   return *stream;
@@ -230,24 +228,24 @@ void GrpcConnection::on_headers_end(H2Stream& base) {
 void GrpcConnection::begin(GrpcStream& stream) {
   const std::size_t most = shared_.limits.h2.max_header_bytes;
   if (stream.header_bytes > most) {
-    return end(stream, code(GrpcStatus::kResourceExhausted),
+    return end(stream, grpc_code(GrpcStatus::kResourceExhausted),
                "headers of " + std::to_string(stream.header_bytes) + " bytes; up to " + std::to_string(most) +
                    " are valid");
   }
   if (!stream.is_post) return session_.refuse(stream, "405");
   if (!stream.is_grpc) return session_.refuse(stream, "415");
   if (stream.method == GrpcMethod::kUnknown) {
-    return end(stream, code(GrpcStatus::kUnimplemented),
+    return end(stream, grpc_code(GrpcStatus::kUnimplemented),
                "no method '" + stream.path +
                    "'; valid are those of inference.GRPCInferenceService and "
                    "grpc.health.v1.Health/Check");
   }
   if (stream.encoding == GrpcEncoding::kUnknown) {
-    return end(stream, code(GrpcStatus::kUnimplemented),
+    return end(stream, grpc_code(GrpcStatus::kUnimplemented),
                "unknown grpc-encoding; valid: identity, gzip");
   }
   if (stream.bad_timeout) {
-    return end(stream, code(GrpcStatus::kInvalidArgument),
+    return end(stream, grpc_code(GrpcStatus::kInvalidArgument),
                "malformed grpc-timeout; valid are up to eight digits and one of H M S m u n");
   }
   if (stream.timeout != kNever) stream.deadline = later_by(now_, stream.timeout);
@@ -281,7 +279,7 @@ void GrpcConnection::take_unary(GrpcStream& stream) {
     stream.has_message = true;
   }
   if (stream.in.at_end()) return;
-  end(stream, code(GrpcStatus::kUnimplemented),
+  end(stream, grpc_code(GrpcStatus::kUnimplemented),
       "more than one message in a call of " + stream.path + "; it takes exactly one");
 }
 
@@ -301,11 +299,11 @@ void GrpcConnection::take_stream(GrpcStream& stream) {
 
 void GrpcConnection::refuse_message(GrpcStream& stream, GrpcReader::Next why) {
   if (why == GrpcReader::Next::kTooLong) {
-    return end(stream, code(GrpcStatus::kResourceExhausted),
+    return end(stream, grpc_code(GrpcStatus::kResourceExhausted),
                "a message of " + std::to_string(stream.in.length()) + " bytes; up to " +
                    std::to_string(shared_.limits.max_message_bytes) + " are valid");
   }
-  end(stream, code(GrpcStatus::kInvalidArgument),
+  end(stream, grpc_code(GrpcStatus::kInvalidArgument),
       "malformed gRPC message: its first byte says neither 0 (as it is) nor 1 (compressed)");
 }
 
@@ -313,7 +311,7 @@ void GrpcConnection::count_held(GrpcStream& stream) {
   shared_.held_bytes += stream.in.size() - stream.held_bytes;
   stream.held_bytes = stream.in.size();
   if (shared_.held_bytes <= shared_.limits.max_held_bytes || stream.ended) return;
-  end(stream, code(GrpcStatus::kResourceExhausted),
+  end(stream, grpc_code(GrpcStatus::kResourceExhausted),
       "too much is being sent to this frontend at once; try again later");
 }
 
@@ -323,14 +321,14 @@ void GrpcConnection::on_end(H2Stream& base) {
   if (stream.is_stream()) {
     if (stream.is_paused) return;
     if (!stream.in.at_end()) {
-      return end(stream, code(GrpcStatus::kInvalidArgument), "the call ends within a message");
+      return end(stream, grpc_code(GrpcStatus::kInvalidArgument), "the call ends within a message");
     }
-    if (stream.calls.empty()) end(stream, code(GrpcStatus::kOk), {});
+    if (stream.calls.empty()) end(stream, grpc_code(GrpcStatus::kOk), {});
     return;
   }
   if (!stream.has_message) {
     const bool is_empty = stream.in.size() == 0;
-    return end(stream, code(is_empty ? GrpcStatus::kUnimplemented : GrpcStatus::kInvalidArgument),
+    return end(stream, grpc_code(is_empty ? GrpcStatus::kUnimplemented : GrpcStatus::kInvalidArgument),
                is_empty ? "no message in a call of " + stream.path + "; it takes exactly one"
                         : "the call ends within a message");
   }
@@ -392,7 +390,7 @@ void GrpcConnection::released(GrpcStream& stream) {
     mark_dirty();
     return;
   }
-  if (stream.is_finished() && stream.in.at_end()) end(stream, code(GrpcStatus::kOk), {});
+  if (stream.is_finished() && stream.in.at_end()) end(stream, grpc_code(GrpcStatus::kOk), {});
 }
 
 }  // namespace glet::web

@@ -1,5 +1,7 @@
 #include "glet/web/grpc_door.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,7 +13,7 @@
 #include <utility>
 
 #include "glet/error.h"
-#include "glet/web/tcp_listener.h"
+#include "glet/web/listen.h"
 
 namespace glet::web {
 namespace {
@@ -44,10 +46,11 @@ void set_interest(int epoll, int operation, int fd, std::uint32_t events, std::u
 
 GrpcDoor::GrpcDoor(const std::string& address, const std::string& libnghttp2,
                    const GrpcLimits& limits)
-    : shared_{h2::load(libnghttp2), limits, calls_, 0, {}},
+    : address_(address),
+      shared_{h2::load(libnghttp2), limits, calls_, 0, {}},
       calls_(*this, shared_.limits),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kReadBytes)) {
-  listener_ = listen_at(address, address_);
+  listener_ = listen_at(address_);
   epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) {
     ::close(listener_);
@@ -91,7 +94,8 @@ void GrpcDoor::accept(Nanos now) {
       ::close(fd);
       continue;
     }
-    set_no_delay(fd);
+    const int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     auto [number, connection] = connections_.take();
     *connection = std::make_unique<GrpcConnection>(fd, number, shared_, now);
     set_interest(epoll_, EPOLL_CTL_ADD, fd, EPOLLIN, number);

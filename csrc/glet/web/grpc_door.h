@@ -19,14 +19,14 @@ namespace glet::web {
 //   listener -> connection: socket, HTTP/2 session -> calls -> OipCalls -> DoorHost::submit()
 class GrpcDoor : public net::Door {
  public:
-  // Listens at "ADDRESS:PORT" (port 0: any) and opens nghttp2. Throws ConfigError naming an address
+  // Listens at "HOST:PORT" (port 0: any) and opens nghttp2. Throws ConfigError naming an address
   // that is malformed or in use, DeviceError without the library.
   GrpcDoor(const std::string& address, const std::string& libnghttp2, const GrpcLimits& limits);
   ~GrpcDoor() override;
   GrpcDoor(const GrpcDoor&) = delete;
   GrpcDoor& operator=(const GrpcDoor&) = delete;
 
-  // "ADDRESS:PORT" as it became.
+  // HOST:PORT as it became.
   const std::string& address() const { return address_; }
 
   void attach(net::DoorHost& host, std::uint64_t number) override;

@@ -10,6 +10,7 @@
 #include "glet/web/grpc_contents.h"
 #include "glet/web/grpc_reader.h"
 #include "glet/web/protobuf.h"
+#include "glet/web/zlib.h"
 
 namespace glet::web {
 namespace {
@@ -187,13 +188,13 @@ void check_room(std::size_t count, std::string_view what) {
   throw WireError("more than 64 " + std::string(what) + " in one " + std::string(kRequest));
 }
 
-std::string& begin_message(OutBody& out, std::size_t length) {
+std::string& begin_message(OutBody& out, std::size_t length, bool compressed = false) {
   if (length > std::numeric_limits<std::uint32_t>::max()) {
     throw WireError("an answer of " + std::to_string(length) + " bytes; gRPC has messages up to " +
                     "4 GiB");
   }
   std::string& text = out.tail();
-  char head[GrpcReader::kHeadBytes] = {0};
+  char head[GrpcReader::kHeadBytes] = {compressed ? '\1' : '\0'};
   const std::uint32_t swapped = __builtin_bswap32(static_cast<std::uint32_t>(length));
   std::memcpy(head + 1, &swapped, sizeof swapped);
   text.append(head, sizeof head);
@@ -325,6 +326,15 @@ void write_flag(bool value, OutBody& out) {
 
 void write_message(std::string_view message, OutBody& out) {
   begin_message(out, message.size()) += message;
+}
+
+void pack_message(OutBody& plain, OutBody& out) {
+  std::string whole;
+  plain.move_to(whole);
+  const std::string_view message = std::string_view(whole).substr(GrpcReader::kHeadBytes);
+  const auto packed = deflate(std::span(&message, 1), Packing::kGzip);
+  if (!packed || packed->size() >= message.size()) return write_message(message, out);
+  begin_message(out, packed->size(), true) += *packed;
 }
 
 GrpcModelReady read_model_ready(std::span<const std::byte> message) {

@@ -35,6 +35,9 @@ void write_flag(bool value, OutBody& out);
 // Any message of at most 4 GiB, with its gRPC head.
 void write_message(std::string_view message, OutBody& out);
 
+// Moves one message with its gRPC head from `plain` to `out`, compressed where that makes it smaller.
+void pack_message(OutBody& plain, OutBody& out);
+
 struct GrpcModelReady {
   std::string_view name;
   std::string_view version;

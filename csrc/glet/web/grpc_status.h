@@ -24,6 +24,8 @@ enum class GrpcStatus : std::uint32_t {
 };
 
 GrpcStatus grpc_status(OipCode code);
+// As it stands in a header.
+constexpr std::uint32_t grpc_code(GrpcStatus status) { return static_cast<std::uint32_t>(status); }
 
 // A grpc-timeout in nanoseconds: up to eight digits and one of H M S m u n. Nothing when it is none;
 // what is longer than the clock can count is the longest it can.
