@@ -97,13 +97,13 @@ _pool = descriptor_pool.DescriptorPool()
 _pool.Add(_file())
 
 
-def message(name: str, **fields: Any) -> Any:
-    """A message of that name, `"ModelInferRequest"`; nested ones may be given as dicts."""
-    descriptor = _pool.FindMessageTypeByName(f"{PACKAGE}.{name}")
+def message(kind: str, /, **fields: Any) -> Any:
+    """A message of that kind, `"ModelInferRequest"`; nested ones may be given as dicts."""
+    descriptor = _pool.FindMessageTypeByName(f"{PACKAGE}.{kind}")
     return message_factory.GetMessageClass(descriptor)(**fields)
 
 
-def parse(name: str, data: bytes) -> Any:
-    found = message(name)
+def parse(kind: str, data: bytes) -> Any:
+    found = message(kind)
     found.ParseFromString(data)
     return found

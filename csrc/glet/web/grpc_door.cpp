@@ -23,14 +23,14 @@ constexpr int kEvents = 64;
 constexpr int kAccepts = 64;
 constexpr std::size_t kReadBytes = 256 << 10;
 
-// SETTINGS without entries, then GOAWAY: what a peer beyond the limit hears.
+// GOAWAY, and no SETTINGS before it: a client takes that for a connection that failed, and waits
+// before it tries again.
 std::string too_many() {
   constexpr std::string_view kWhy = "too many connections";
-  std::string frames("\0\0\0\4\0\0\0\0\0", 9);
-  frames += std::string("\0\0", 2) + static_cast<char>(8 + kWhy.size());
-  frames += std::string("\7\0\0\0\0\0", 6);
-  frames += std::string("\0\0\0\0\0\0\0", 7) + static_cast<char>(h2::kEnhanceYourCalm);
-  return frames += kWhy;
+  std::string frame = std::string("\0\0", 2) + static_cast<char>(8 + kWhy.size());
+  frame += std::string("\7\0\0\0\0\0", 6);
+  frame += std::string("\0\0\0\0\0\0\0", 7) + static_cast<char>(h2::kEnhanceYourCalm);
+  return frame += kWhy;
 }
 
 void set_interest(int epoll, int operation, int fd, std::uint32_t events, std::uint64_t number) {
