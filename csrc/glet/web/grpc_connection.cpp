@@ -33,9 +33,7 @@ GrpcConnection::GrpcConnection(int fd, std::uint64_t number, GrpcShared& shared,
       began_(now),
       last_heard_(now),
       last_call_(now),
-      forgiven_(now) {
-  mark_dirty();  // our settings
-}
+      forgiven_(now) {}
 
 GrpcConnection::~GrpcConnection() {
   for (const auto& stream : streams_) {
@@ -68,7 +66,8 @@ GrpcConnection::Read GrpcConnection::receive(std::span<std::byte> buffer, Nanos 
   return Read::kMore;
 }
 
-// A browser or a REST client at the wrong port should hear more than a closed connection.
+// A browser or a REST client at the wrong port should hear more than a closed connection. Nothing
+// was sent yet: our settings wait for the peer's first bytes.
 void GrpcConnection::tell_stranger() const {
   constexpr std::string_view kLine = "this port speaks gRPC, over HTTP/2 without TLS\n";
   const std::string answer =
