@@ -703,7 +703,7 @@ def add_grpc_door(
     """
 
 def read_infer_request(message: bytes, longest: int = 67108864) -> dict[str, Any]:
-    """A ModelInferRequest as the gRPC door reads it: model, version, id, timeout_us, inputs, outputs.
+    """A ModelInferRequest as the gRPC door reads it: model, version, id, timeout_us and tensors.
 
     `longest`: bytes that typed contents may take. WireError, one line, when it is none.
     """

@@ -33,9 +33,10 @@ struct SameCall<OurResult (*)(Ours...), TheirResult (*)(Theirs...)>
 
 }  // namespace
 
-#define SAME(name) static_assert(SameCall<decltype(h2::Api::name), decltype(&nghttp2_##name)>::value)
+#define SAME(name) \
+  static_assert(SameCall<decltype(h2::Api::name), decltype(&nghttp2_##name)>::value)
 #define SAME_CALLBACK(ours, theirs) static_assert(SameCall<h2::ours, theirs>::value)
-#define SAME_FIELD(ours, mine, theirs, yours)                  \
+#define SAME_FIELD(ours, mine, theirs, yours)                      \
   static_assert(offsetof(ours, mine) == offsetof(theirs, yours) && \
                 sizeof(ours::mine) == sizeof(theirs::yours))
 

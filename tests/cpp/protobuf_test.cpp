@@ -66,20 +66,20 @@ TEST_CASE("bytes come back as written, and their size is known before") {
 TEST_CASE("what is no message is refused") {
   const std::string long_number(10, '\xff');
   for (const std::string& bad : {
-           std::string("\x00\x01", 2),          // field number 0
-           std::string("\x0e\x01", 2),          // wire type 6
-           std::string("\x0f\x01", 2),          // wire type 7
-           std::string("\x08", 1),              // no value
-           std::string("\x08\x80", 2),          // a value that does not end
-           "\x08" + long_number + "\x01",       // eleven bytes
-           "\x08" + std::string(9, '\xff') + "\x02",  // 65 bits
-           std::string("\x0a\x05xx", 4),        // a length beyond the end
-           "\x0a" + std::string(9, '\xff') + "\x01",  // a length beyond everything
-           std::string("\x09\x01\x02", 3),      // half a fixed64
-           std::string("\x0d\x01\x02", 3),      // half a fixed32
-           std::string("\x0b", 1),              // a group that does not end
-           std::string("\x0c", 1),              // a group that did not begin
-           std::string("\x0b\x14", 2),          // a group that ends as another
+           std::string("\x00\x01", 2),                  // field number 0
+           std::string("\x0e\x01", 2),                  // wire type 6
+           std::string("\x0f\x01", 2),                  // wire type 7
+           std::string("\x08", 1),                      // no value
+           std::string("\x08\x80", 2),                  // a value that does not end
+           "\x08" + long_number + "\x01",               // eleven bytes
+           "\x08" + std::string(9, '\xff') + "\x02",    // 65 bits
+           std::string("\x0a\x05xx", 4),                // a length beyond the end
+           "\x0a" + std::string(9, '\xff') + "\x01",    // a length beyond everything
+           std::string("\x09\x01\x02", 3),              // half a fixed64
+           std::string("\x0d\x01\x02", 3),              // half a fixed32
+           std::string("\x0b", 1),                      // a group that does not end
+           std::string("\x0c", 1),                      // a group that did not begin
+           std::string("\x0b\x14", 2),                  // a group that ends as another
            std::string("\xff\xff\xff\xff\x7f\x01", 6),  // a field number of 32 bits
        }) {
     CHECK_THROWS_AS(walk(bad), WireError);
@@ -93,8 +93,8 @@ TEST_CASE("groups of old are skipped, as deep as anybody nests them") {
 }
 
 TEST_CASE("text is UTF-8 or refused") {
-  for (const char* good : {"", "abc", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbf",
-                           "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) {
+  for (const char* good : {"", "abc", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                           "\xef\xbf\xbf", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) {
     CHECK(is_utf8(good));
   }
   for (const char* bad :

@@ -1,4 +1,4 @@
-"""The gRPC door against peers that keep to nothing: it ends their connection and serves the others."""
+"""The gRPC door against peers that keep to nothing: it ends their connection, no other."""
 
 import socket
 from collections.abc import Iterator
@@ -88,7 +88,8 @@ def parse(data: bytes) -> list[tuple[int, int, int, bytes]]:
 
 def ends_stream(data: bytes, stream: int) -> bool:
     return any(
-        number == stream and ((kind in (DATA, HEADERS) and flags & END_STREAM) or kind == RST_STREAM)
+        number == stream
+        and ((kind in (DATA, HEADERS) and flags & END_STREAM) or kind == RST_STREAM)
         for kind, flags, number, _ in parse(data)
     )
 

@@ -1,4 +1,4 @@
-"""The gRPC door of a frontend's loop, asked by grpcio: calls, streams, limits and what goes wrong."""
+"""The gRPC door of a frontend's loop, asked by grpcio: calls, streams, limits, failures."""
 
 import gzip
 import threading
@@ -189,9 +189,10 @@ def test_big_tensors_pass_on_a_stream(channel: Any) -> None:
 
 def test_what_is_wrong_is_said_in_one_line_with_its_status(channel: Any) -> None:
     code = grpc.StatusCode
+    other_version = request("echo", X, model_version="3")
     for call, wanted, line in [
         (lambda: infer(channel, request("ecko", X)), code.NOT_FOUND, "did you mean 'echo'?"),
-        (lambda: infer(channel, request("echo", X, model_version="3")), code.NOT_FOUND, "valid: '1'"),
+        (lambda: infer(channel, other_version), code.NOT_FOUND, "valid: '1'"),
         (lambda: infer(channel, request("echo", X[:3])), code.INVALID_ARGUMENT, "expected FP32"),
         (lambda: infer(channel, b"\x0a\xff"), code.INVALID_ARGUMENT, "malformed ModelInferRequest"),
         (lambda: method(channel, "Nonsense")(b""), code.UNIMPLEMENTED, "no method"),
@@ -247,7 +248,12 @@ def test_python_answers_what_the_core_does_not(served: Any, channel: Any) -> Non
         b"\x08\x01", timeout=WAIT_S, metadata=[("who", "me")]
     )
     ((door, call, protocol, http_method, target, headers, body),) = wait_for(served.loop.take_web)
-    assert (protocol, http_method, target, body) == ("grpc", "", SERVICE + "ServerMetadata", b"\x08\x01")
+    assert (protocol, http_method, target, body) == (
+        "grpc",
+        "",
+        SERVICE + "ServerMetadata",
+        b"\x08\x01",
+    )
     assert ("who", "me") in headers
     served.loop.answer_web(door, call, 0, [], b"answer")
     assert asked.result() == b"answer"
@@ -275,8 +281,6 @@ def test_gzip_of_too_much_is_refused(served: Any) -> None:
     with grpc.insecure_channel(served.address) as channel:
         bomb = bytes((MESSAGE_MB << 20) + 1)
         assert len(gzip.compress(bomb, 1)) < 1 << 20
-        code, details = failure(
-            lambda: infer(channel, bomb, compression=grpc.Compression.Gzip)
-        )
+        code, details = failure(lambda: infer(channel, bomb, compression=grpc.Compression.Gzip))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert f"more than {MESSAGE_MB << 20} bytes when unpacked" in details

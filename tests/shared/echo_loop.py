@@ -1,4 +1,4 @@
-"""A frontend's loop before an engine in the same process: doors without daemons or compiled models."""
+"""A frontend's loop before an engine in the same process: doors without daemons or models."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,5 +1,6 @@
-"""Messages of inference.GRPCInferenceService that the core reads and writes itself, for Google's own
-protobuf: what the core is compared with. Import it after importorskip("google.protobuf").
+"""The messages of inference that the core reads and writes itself, for Google's own protobuf.
+
+What the core is compared with. Import it after importorskip("google.protobuf").
 """
 
 from typing import Any

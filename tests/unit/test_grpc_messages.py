@@ -182,9 +182,10 @@ def test_contents_do_not_grow_beyond_the_limit() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_one_line(data: bytes) -> None:
     try:
-        core.read_infer_request(data)
+        line = str(core.read_infer_request(data)["inputs"])
     except WireError as error:
-        assert "\n" not in str(error)
+        line = str(error)
+    assert "\n" not in line
 
 
 @given(data=st.data())
@@ -192,7 +193,8 @@ def test_damaged_requests_are_read_as_protobuf_reads_them(data: Any) -> None:
     """What the core accepts, protobuf accepts, and both find the same in it."""
     good = request(
         model_name="mödel", id="7", model_version="1",
-        inputs=[{"name": "x", "datatype": "FP32", "shape": [2, 3]}], raw_input_contents=[b"12345678"],
+        inputs=[{"name": "x", "datatype": "FP32", "shape": [2, 3]}],
+        raw_input_contents=[b"12345678"],
     )  # fmt: skip
     damaged = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -1,4 +1,4 @@
-"""The nghttp2 that the gRPC door opens: the system's, pycurl's, or one line that says what to do."""
+"""The nghttp2 that the gRPC door opens: the system's, pycurl's, or a line on what to do."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -57,15 +57,14 @@ py::dict read_infer(const py::bytes& message, std::size_t longest) {
   for (const web::OipInput& input : request.inputs) {
     inputs.append(py::dict(
         "name"_a = text(input.name), "datatype"_a = text(input.datatype), "shape"_a = input.shape,
-        "bytes"_a = py::bytes(reinterpret_cast<const char*>(input.bytes.data()),
-                              input.bytes.size()),
+        "bytes"_a =
+            py::bytes(reinterpret_cast<const char*>(input.bytes.data()), input.bytes.size()),
         "shm"_a = shm(input.shm)));
   }
   py::list outputs;
   for (const web::OipWanted& output : request.outputs) {
     outputs.append(py::dict("name"_a = text(output.name),
-                            "classification"_a = output.classification,
-                            "shm"_a = shm(output.shm)));
+                            "classification"_a = output.classification, "shm"_a = shm(output.shm)));
   }
   return py::dict("model"_a = text(request.model), "version"_a = text(request.version),
                   "id"_a = text(request.id), "timeout_us"_a = request.timeout_us,
@@ -75,9 +74,9 @@ py::dict read_infer(const py::bytes& message, std::size_t longest) {
 }  // namespace
 
 void bind_web_grpc(py::module_& m) {
-  m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a,
-        "max_message_mb"_a, "max_connections"_a, py::kw_only(), "max_streams"_a = 1024,
-        "idle_s"_a = 600.0, "keepalive_s"_a = 30.0);
+  m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a, "max_message_mb"_a,
+        "max_connections"_a, py::kw_only(), "max_streams"_a = 1024, "idle_s"_a = 600.0,
+        "keepalive_s"_a = 30.0);
   m.def("read_infer_request", read_infer, "message"_a, "longest"_a = 64 * kMegabyte);
 }
 

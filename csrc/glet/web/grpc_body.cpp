@@ -10,7 +10,7 @@
 namespace glet::web {
 namespace {
 
-constexpr std::size_t kVectors = 256;          // slices of one system call
+constexpr std::size_t kVectors = 256;  // slices of one system call
 // A buffer beyond these goes back when it is empty: connections are few, streams many.
 constexpr std::size_t kKeptByConnection = 256 << 10;
 constexpr std::size_t kKeptByStream = 8 << 10;

@@ -113,8 +113,8 @@ void GrpcCalls::ask_python(GrpcConnection& connection, GrpcStream& stream,
 }
 
 void GrpcCalls::infer(GrpcConnection& connection, GrpcStream& stream,
-                      std::span<const std::byte> message,
-                      const std::shared_ptr<const void>& keep, Nanos now) {
+                      std::span<const std::byte> message, const std::shared_ptr<const void>& keep,
+                      Nanos now) {
   OipRequest request;
   Call asked;
   asked.connection = &connection;
@@ -144,8 +144,8 @@ void GrpcCalls::infer(GrpcConnection& connection, GrpcStream& stream,
   if (Call* started = calls_.find(tag)) started->inference = inference;
 }
 
-// What is left of a unary call is its deadline; a stream goes on for longer than its requests, which
-// have a deadline of their own or the model's SLO, cut to what is left of the stream.
+// What is left of a unary call is its deadline; a stream goes on for longer than its requests,
+// which have a deadline of their own or the model's SLO, cut to what is left of the stream.
 std::optional<double> GrpcCalls::timeout_us(const OipRequest& request, const GrpcStream& stream,
                                             Nanos now) const {
   if (stream.deadline == kNever) return request.timeout_us;

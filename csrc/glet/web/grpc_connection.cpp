@@ -13,9 +13,9 @@
 namespace glet::web {
 namespace {
 
-constexpr int kReads = 4;                        // of one connection before the others get a turn
-constexpr std::size_t kWriteBytes = 1 << 20;     // framed at once
-constexpr std::size_t kHeaderOverhead = 32;      // of a header, as RFC 9113 counts it
+constexpr int kReads = 4;                     // of one connection before the others get a turn
+constexpr std::size_t kWriteBytes = 1 << 20;  // framed at once
+constexpr std::size_t kHeaderOverhead = 32;   // of a header, as RFC 9113 counts it
 constexpr std::size_t kLongestPath = 512;
 
 GrpcStream& own(H2Stream& stream) {
@@ -197,9 +197,9 @@ void GrpcConnection::on_header(H2Stream& base, std::string_view name, std::strin
     stream.is_post = value == "POST";
   } else if (name == "content-type") {
     constexpr std::string_view kType = "application/grpc";
-    stream.is_grpc = value.starts_with(kType) &&
-                     (value.size() == kType.size() || value[kType.size()] == '+' ||
-                      value[kType.size()] == ';');
+    stream.is_grpc =
+        value.starts_with(kType) &&
+        (value.size() == kType.size() || value[kType.size()] == '+' || value[kType.size()] == ';');
   } else if (name == "grpc-encoding") {
     stream.encoding = value == "gzip"       ? GrpcEncoding::kGzip
                       : value == "identity" ? GrpcEncoding::kIdentity
@@ -228,8 +228,8 @@ void GrpcConnection::begin(GrpcStream& stream) {
   const std::size_t most = shared_.limits.h2.max_header_bytes;
   if (stream.header_bytes > most) {
     return end(stream, grpc_code(GrpcStatus::kResourceExhausted),
-               "headers of " + std::to_string(stream.header_bytes) + " bytes; up to " + std::to_string(most) +
-                   " are valid");
+               "headers of " + std::to_string(stream.header_bytes) + " bytes; up to " +
+                   std::to_string(most) + " are valid");
   }
   if (!stream.is_post) return session_.refuse(stream, "405");
   if (!stream.is_grpc) return session_.refuse(stream, "415");
@@ -327,7 +327,8 @@ void GrpcConnection::on_end(H2Stream& base) {
   }
   if (!stream.has_message) {
     const bool is_empty = stream.in.size() == 0;
-    return end(stream, grpc_code(is_empty ? GrpcStatus::kUnimplemented : GrpcStatus::kInvalidArgument),
+    return end(stream,
+               grpc_code(is_empty ? GrpcStatus::kUnimplemented : GrpcStatus::kInvalidArgument),
                is_empty ? "no message in a call of " + stream.path + "; it takes exactly one"
                         : "the call ends within a message");
   }

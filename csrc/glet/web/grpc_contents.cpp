@@ -24,9 +24,15 @@ enum Field : std::uint32_t {
   kFp64 = 7,
   kBytes = 8,
 };
-constexpr std::array<std::string_view, 9> kFieldNames{
-    "",           "bool_contents", "int_contents",  "int64_contents", "uint_contents",
-    "uint64_contents", "fp32_contents", "fp64_contents", "bytes_contents"};
+constexpr std::array<std::string_view, 9> kFieldNames{"",
+                                                      "bool_contents",
+                                                      "int_contents",
+                                                      "int64_contents",
+                                                      "uint_contents",
+                                                      "uint64_contents",
+                                                      "fp32_contents",
+                                                      "fp64_contents",
+                                                      "bytes_contents"};
 
 // The field that holds a datatype; 0: none does.
 std::uint32_t field_of(OipType type) {

@@ -33,8 +33,8 @@ struct Parameter {
 
   // Throws WireError unless it is an integer >= 0.
   std::uint64_t count(std::string_view key) const {
-    const bool is_count = kind == Kind::kUint64 ||
-                          (kind == Kind::kInt64 && static_cast<std::int64_t>(bits) >= 0);
+    const bool is_count =
+        kind == Kind::kUint64 || (kind == Kind::kInt64 && static_cast<std::int64_t>(bits) >= 0);
     if (!is_count) {
       throw WireError("parameter " + quoted(key) + ": an int64_param >= 0 is valid");
     }
@@ -227,9 +227,8 @@ void write_output(const OipOutput& output, std::string& out) {
   const auto number = [](std::uint64_t bits) {
     return [bits](ProtoWriter value, std::uint32_t kind) { value.varint(kind, bits); };
   };
-  parameter("shared_memory_region", 3, [&](ProtoWriter value, std::uint32_t kind) {
-    value.bytes(kind, output.shm->region);
-  });
+  parameter("shared_memory_region", 3,
+            [&](ProtoWriter value, std::uint32_t kind) { value.bytes(kind, output.shm->region); });
   parameter("shared_memory_byte_size", 2, number(output.shm->byte_size));
   if (output.shm->offset > 0) parameter("shared_memory_offset", 2, number(output.shm->offset));
 }

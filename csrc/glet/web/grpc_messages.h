@@ -14,10 +14,10 @@
 // are those of the Open Inference Protocol's grpc_service.proto.
 namespace glet::web {
 
-// Fills `request`, which was empty, from a ModelInferRequest. `keep` owns the message, or is nothing:
-// then rows of its tensors are copied. At most 64 inputs and outputs of at most 16 dimensions, and
-// `longest` bytes of decoded contents. Throws WireError, one line; model and id are in `request`
-// then as well, as far as they were read.
+// Fills `request`, which was empty, from a ModelInferRequest. `keep` owns the message, or is
+// nothing: then rows of its tensors are copied. At most 64 inputs and outputs of at most 16
+// dimensions, and `longest` bytes of decoded contents. Throws WireError, one line; model and id are
+// in `request` then as well, as far as they were read.
 void read_infer(std::span<const std::byte> message, const std::shared_ptr<const void>& keep,
                 std::size_t longest, OipRequest& request);
 
@@ -35,7 +35,8 @@ void write_flag(bool value, OutBody& out);
 // Any message of at most 4 GiB, with its gRPC head.
 void write_message(std::string_view message, OutBody& out);
 
-// Moves one message with its gRPC head from `plain` to `out`, compressed where that makes it smaller.
+// Moves one message with its gRPC head from `plain` to `out`, compressed where that makes it
+// smaller.
 void pack_message(OutBody& plain, OutBody& out);
 
 struct GrpcModelReady {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kFirstBytes = 512;
 constexpr std::size_t kKeptBytes = 8 << 10;     // a larger buffer goes back when it is empty
-constexpr std::size_t kTrustedBytes = 1 << 20;   // room that is made because a length says so
+constexpr std::size_t kTrustedBytes = 1 << 20;  // room that is made because a length says so
 
 std::uint32_t big_endian(const std::byte* at) {
   std::uint32_t value = 0;

@@ -25,10 +25,12 @@ enum class GrpcStatus : std::uint32_t {
 
 GrpcStatus grpc_status(OipCode code);
 // As it stands in a header.
-constexpr std::uint32_t grpc_code(GrpcStatus status) { return static_cast<std::uint32_t>(status); }
+constexpr std::uint32_t grpc_code(GrpcStatus status) {
+  return static_cast<std::uint32_t>(status);
+}
 
-// A grpc-timeout in nanoseconds: up to eight digits and one of H M S m u n. Nothing when it is none;
-// what is longer than the clock can count is the longest it can.
+// A grpc-timeout in nanoseconds: up to eight digits and one of H M S m u n. Nothing when it is
+// none; what is longer than the clock can count is the longest it can.
 std::optional<std::int64_t> grpc_timeout_ns(std::string_view value);
 
 // Text as grpc-message has it: printable ASCII but the percent sign, the rest as %XX.

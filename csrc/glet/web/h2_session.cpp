@@ -66,8 +66,8 @@ struct H2Session::Calls {
   }
 
   static int on_header(h2::Session*, const h2::Frame* frame, const std::uint8_t* name,
-                       std::size_t name_length, const std::uint8_t* value,
-                       std::size_t value_length, std::uint8_t, void* user) {
+                       std::size_t name_length, const std::uint8_t* value, std::size_t value_length,
+                       std::uint8_t, void* user) {
     return guard(user, [&](H2Session& me) {
       if (H2Stream* stream = me.find(frame->head.stream_id)) {
         me.events_.on_header(*stream, text_of(name, name_length), text_of(value, value_length));
@@ -137,8 +137,8 @@ struct H2Session::Calls {
     return static_cast<ssize_t>(part);
   }
 
-  static int send_data(h2::Session*, h2::Frame*, const std::uint8_t* frame_head,
-                       std::size_t length, h2::DataSource* source, void* user) {
+  static int send_data(h2::Session*, h2::Frame*, const std::uint8_t* frame_head, std::size_t length,
+                       h2::DataSource* source, void* user) {
     constexpr std::size_t kFrameHeadBytes = 9;
     return guard(user, [&](H2Session& me) {
       me.queue_->copy(text_of(frame_head, kFrameHeadBytes));

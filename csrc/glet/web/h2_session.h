@@ -26,13 +26,13 @@ struct H2Stream {
 };
 
 struct H2Limits {
-  std::uint32_t max_streams = 1024;                 // at once on one connection
-  std::uint32_t max_header_bytes = 16 << 10;        // of one request, as RFC 9113 6.5.2 counts them
-  std::uint32_t max_frame_bytes = 1 << 20;          // of DATA towards us
-  std::uint32_t stream_window_bytes = 4 << 20;      // what a peer may send ahead on a stream
-  std::uint32_t connection_window_bytes = 32 << 20; // and on all of a connection
-  std::uint64_t control_burst = 10'000;             // frames that carry no request, at once
-  std::uint64_t control_per_s = 5'000;              // and from then on
+  std::uint32_t max_streams = 1024;             // at once on one connection
+  std::uint32_t max_header_bytes = 16 << 10;    // of one request, as RFC 9113 6.5.2 counts them
+  std::uint32_t max_frame_bytes = 1 << 20;      // of DATA towards us
+  std::uint32_t stream_window_bytes = 4 << 20;  // what a peer may send ahead on a stream
+  std::uint32_t connection_window_bytes = 32 << 20;  // and on all of a connection
+  std::uint64_t control_burst = 10'000;              // frames that carry no request, at once
+  std::uint64_t control_per_s = 5'000;               // and from then on
 };
 
 // The server's side of one HTTP/2 connection, without its socket: bytes in, events out; answers in,
