@@ -722,6 +722,30 @@ def add_http_door(loop: FrontendLoop, address: str, max_body_mb: int, max_connec
     ConfigError when it is taken or malformed.
     """
 
+def add_grpc_door(
+    loop: FrontendLoop,
+    address: str,
+    libnghttp2: str,
+    max_message_mb: int,
+    max_connections: int,
+    *,
+    max_streams: int = 1024,
+    idle_s: float = 600.0,
+    keepalive_s: float = 30.0,
+) -> str:
+    """gRPC at HOST:PORT, before start(); the address with a free port resolved.
+
+    `max_streams` are calls at once on one connection. A connection without a call for `idle_s` is
+    ended, one that is silent for `keepalive_s` is pinged. ConfigError when the address is taken or
+    malformed, DeviceError when `libnghttp2` cannot be opened.
+    """
+
+def read_infer_request(message: bytes, longest: int = 67108864) -> dict[str, Any]:
+    """A ModelInferRequest as the gRPC door reads it: model, version, id, timeout_us and tensors.
+
+    `longest`: bytes that typed contents may take. WireError, one line, when it is none.
+    """
+
 def parse_http(
     pieces: Sequence[bytes], max_body_bytes: int
 ) -> list[tuple[bytes, bytes, int, list[tuple[bytes, bytes]], bytes, bool] | tuple[int, str]]:

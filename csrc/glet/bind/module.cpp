@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_cuda(m);
   glet::bind::bind_net(m);
   glet::bind::bind_web_http(m);
+  glet::bind::bind_web_grpc(m);
   glet::bind::bind_engine_load(m);
   glet::bind::bind_sim(m);
 }

@@ -1,0 +1,63 @@
+#include "glet/web/grpc_stream.h"
+
+#include <algorithm>
+#include <array>
+
+namespace glet::web {
+namespace {
+
+constexpr std::string_view kService = "/inference.GRPCInferenceService/";
+constexpr std::string_view kHealth = "/grpc.health.v1.Health/Check";
+constexpr std::array<std::string_view, 15> kPythonMethods{
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
+    "SystemSharedMemoryStatus",
+    "SystemSharedMemoryRegister",
+    "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus",
+    "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister",
+    "TraceSetting",
+    "LogSettings",
+};
+
+}  // namespace
+
+GrpcMethod grpc_method(std::string_view path) {
+  if (!path.starts_with(kService)) {
+    return path == kHealth ? GrpcMethod::kPython : GrpcMethod::kUnknown;
+  }
+  const std::string_view name = path.substr(kService.size());
+  if (name == "ModelInfer") return GrpcMethod::kModelInfer;
+  if (name == "ModelStreamInfer") return GrpcMethod::kModelStreamInfer;
+  if (name == "ServerLive") return GrpcMethod::kServerLive;
+  if (name == "ServerReady") return GrpcMethod::kServerReady;
+  if (name == "ModelReady") return GrpcMethod::kModelReady;
+  const bool known = std::ranges::find(kPythonMethods, name) != kPythonMethods.end();
+  return known ? GrpcMethod::kPython : GrpcMethod::kUnknown;
+}
+
+void GrpcStream::reuse() {
+  remote_ended = answered = ended = closed = false;
+  out.clear();
+  status = 0;
+  status_message.clear();
+  method = GrpcMethod::kUnknown;
+  encoding = GrpcEncoding::kIdentity;
+  is_post = is_grpc = accepts_gzip = has_headers = has_message = bad_timeout = false;
+  is_paused = is_queued = false;
+  path.clear();
+  headers.clear();
+  header_bytes = 0;
+  timeout = deadline = kNever;
+  in.clear();
+  held_bytes = unconsumed_bytes = 0;
+  calls.clear();
+}
+
+}  // namespace glet::web

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "glet/time.h"
+#include "glet/web/grpc_reader.h"
+#include "glet/web/h2_session.h"
+
+namespace glet::web {
+
+enum class GrpcMethod : std::uint8_t {
+  kUnknown,
+  kModelInfer,
+  kModelStreamInfer,
+  kServerLive,
+  kServerReady,
+  kModelReady,
+  kPython,  // answered there
+};
+
+// What ":path" says: "/inference.GRPCInferenceService/ModelInfer".
+GrpcMethod grpc_method(std::string_view path);
+
+enum class GrpcEncoding : std::uint8_t { kIdentity, kGzip, kUnknown };
+
+// One gRPC call: its headers, the messages that came, and the requests under way for it.
+struct GrpcStream : H2Stream {
+  GrpcMethod method = GrpcMethod::kUnknown;
+  GrpcEncoding encoding = GrpcEncoding::kIdentity;
+  bool is_post = false;
+  bool is_grpc = false;
+  bool accepts_gzip = false;
+  bool has_headers = false;
+  bool has_message = false;  // unary: the one message lies in `in`
+  bool is_paused = false;    // enough is under way; what comes in waits
+  bool is_queued = false;    // among those that go on with the next flush
+  bool is_open = false;
+  bool bad_timeout = false;
+  std::string path;
+  std::vector<std::pair<std::string, std::string>> headers;  // for Python's calls only
+  std::size_t header_bytes = 0;
+  Nanos timeout = kNever;   // grpc-timeout
+  Nanos deadline = kNever;  // and when that is over
+  GrpcReader in;
+  std::size_t held_bytes = 0;        // of `in`, as the door has counted them
+  std::size_t unconsumed_bytes = 0;  // of the window, while paused
+  std::vector<std::uint64_t> calls;  // under way
+
+  bool is_stream() const { return method == GrpcMethod::kModelStreamInfer; }
+  // Nothing is under way and nothing more comes.
+  bool is_finished() const { return remote_ended && !is_paused && calls.empty(); }
+  // Ready for another call; keeps the memory of buffers.
+  void reuse();
+};
+
+}  // namespace glet::web
