@@ -127,7 +127,7 @@ def test_the_token_unloads_and_loads(tmp_path: Path) -> None:
             "name": "double",
             "unload": True,
         }
-        assert "glet_model_serving" in fetch(f"{glet.door}/metrics")
+        assert "glet_model_serving" not in fetch(f"{glet.door}/metrics")
         assert json.loads(fetch(f"{url}/load", b"", **bearer)) == {"name": "double", "load": True}
         double(glet.client, 1)
 

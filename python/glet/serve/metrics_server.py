@@ -10,7 +10,7 @@ import msgspec
 
 from glet.errors import ConfigError
 from glet.observe.metrics_text import CONTENT_TYPE
-from glet.wire.address import check_bind
+from glet.wire.address import check_web_bind
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +23,12 @@ class MetricsServer:
     """Serves one page, made anew by `page` for every request, in any thread."""
 
     def __init__(self, address: str, page: Callable[[], str], *, insecure: bool) -> None:
-        """`address` is HOST:PORT, port 0 for a free one. Raises ConfigError."""
-        check_bind(f"tcp://{address}", insecure=insecure)
+        """`address` is HOST:PORT, port `*` for a free one. Raises ConfigError."""
+        check_web_bind(address, insecure=insecure)
         host, _, port = address.rpartition(":")
-        if not port.isdecimal():
-            raise ConfigError(f"metrics {address!r} is no address; valid is HOST:PORT")
+        number = 0 if port == "*" else int(port)
         try:
-            self._server = _Server((host.strip("[]"), int(port)), page)
+            self._server = _Server((host.strip("[]"), number), page)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"metrics {address}: cannot listen there: {error}") from error
         self._thread = threading.Thread(
