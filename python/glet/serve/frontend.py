@@ -36,8 +36,7 @@ from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
 from glet.serve.tracing import start_tracing
 from glet.serve.web.frontend_web import FrontendWeb
-from glet.serve.web.monitor import TICK_S as MONITOR_S
-from glet.serve.web.monitor import Watched
+from glet.serve.web.monitor import LOOK_S, Watched
 from glet.serve.web.pages import add_pages
 from glet.serve.web.settings import trace_settings
 from glet.types.plan import Plan
@@ -130,7 +129,7 @@ class Frontend:
             for link in self._links:
                 poll.watch(link.channel.socket, self._on_backends)
             if "http" in self._doors:
-                poll.every(MONITOR_S, self._monitor.tick)
+                poll.every(LOOK_S, self._monitor.tick)
                 self._status.progress(f"dashboard at http://{self._doors['http']}/dashboard")
             poll.every(BEAT_S, lambda: self._beat(poll))
             poll.every(TICK_S, self._settle)

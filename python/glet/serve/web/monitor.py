@@ -20,7 +20,7 @@ from glet.serve.tracing import Tracing
 from glet.wire.counters import FrontendCounters
 from glet.wire.messages import BackendState
 
-TICK_S = 1.0
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Watched:
 
 
 class Monitor:
-    """Looks once a second; call tick() every TICK_S."""
+    """Looks once a second; call tick() every LOOK_S."""
 
     def __init__(self, watched: Watched, clock: Clock) -> None:
         self._watched = watched
