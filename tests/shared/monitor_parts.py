@@ -7,7 +7,8 @@ from metric_parts import COUNTED, backend_state
 
 from glet.clock import ManualClock
 from glet.serve.route_table import Routing, routing
-from glet.serve.web.monitor import Monitor, Watched
+from glet.serve.watched import Watched
+from glet.serve.web.monitor import Monitor
 from glet.types.device import DeviceInfo, DeviceUsage
 from glet.types.model import ModelSpec, Signature, TensorSpec
 from glet.wire.counters import ModelCounters

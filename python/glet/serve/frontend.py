@@ -26,7 +26,7 @@ from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import app_counters, bare, counters
 from glet.serve.doors import open_doors
 from glet.serve.even_plan import spread, with_model
-from glet.serve.frontend_report import models_body, stats_body
+from glet.serve.frontend_report import models_body
 from glet.serve.hand_over import still_needed
 from glet.serve.loading import Loading
 from glet.serve.poll_loop import PollLoop
@@ -35,8 +35,9 @@ from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
 from glet.serve.status import Event, StatusPipe
 from glet.serve.tracing import start_tracing
+from glet.serve.watched import Watched
 from glet.serve.web.frontend_web import FrontendWeb
-from glet.serve.web.monitor import LOOK_S, Watched
+from glet.serve.web.monitor import LOOK_S
 from glet.serve.web.pages import add_pages
 from glet.serve.web.settings import trace_settings
 from glet.types.plan import Plan
@@ -55,12 +56,6 @@ DRAIN_POLL_S = 0.01
 HELLO_LIMIT_S = 10.0
 # How long a controller has to plan a model that it was not told of before.
 PLANNED_WITHIN_S = 10.0
-NO_OBSERVATION: dict[str, Any] = {
-    "observation": None,
-    "age_s": None,
-    "controller": None,
-    "changes": [],
-}
 
 
 class Frontend:
@@ -102,7 +97,7 @@ class Frontend:
             lambda: self._plan is not None and not self._is_starting,
             trace_settings(self._tracing, cluster.trace),
         )
-        watched = Watched(
+        self._watched = Watched(
             states=self._states,
             silent=self._silent,
             stats=self._loop.stats,
@@ -110,7 +105,7 @@ class Frontend:
             control=self._control,
             tracing=self._tracing,
         )
-        self._monitor = add_pages(self._web, self._loading, watched, cluster, clock)
+        self._monitor = add_pages(self._web, self._loading, self._watched, cluster, clock)
         self._known_silent: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._holds = False
@@ -391,31 +386,11 @@ class Frontend:
             if op in load_ops.OPS:
                 load_ops.change(self._loading, op, header, answer)
             else:
-                answer({"op": op, **self._answer(op)})
+                uptime_s = self._clock.now_s() - self._started_s
+                answer({"op": op, **self._watched.answer(op, uptime_s)})
 
     def _reply(self, client: bytes, identifier: int | None, answer: dict[str, Any]) -> None:
         self._loop.answer(client, msgspec.msgpack.encode({"id": identifier, **answer}))
-
-    def _answer(self, op: str) -> dict[str, Any]:
-        states = self._states()
-        if op == "models":
-            return {"body": models_body(states, self._table.applied)}
-        if op == "stats":
-            uptime_s = self._clock.now_s() - self._started_s
-            body = stats_body(states, self._silent(), self._loop.stats(), uptime_s)
-            if self._control is not None:
-                body["controller"] = self._control.status()
-            return {"body": body}
-        if op == "observation" and self._control is not None:
-            return {"body": self._control.body()}
-        if op == "observation":
-            return {"body": NO_OBSERVATION}
-        return {
-            "op": "error",
-            "error": "invalid_input",
-            "message": f"op {op!r} is unknown; valid are hello, infer, cancel, models, stats, "
-            "observation, load, unload",
-        }
 
 
 def static_plan(cluster: ClusterConfig) -> Plan | None:

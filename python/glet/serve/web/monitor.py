@@ -1,7 +1,6 @@
 """What a frontend shows of itself: a page for Prometheus, and the state that a dashboard draws."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,28 +10,13 @@ from glet.clock import Clock
 from glet.observe.busy import BusyDevices
 from glet.observe.history import History
 from glet.observe.metrics import Snapshot, render_metrics
-from glet.serve.control_link import ControlLink
 from glet.serve.control_report import COUNTED
 from glet.serve.frontend_report import models_body, stats_body
 from glet.serve.process_usage import process_usage
-from glet.serve.route_table import Routing
-from glet.serve.tracing import Tracing
+from glet.serve.watched import Watched
 from glet.wire.counters import FrontendCounters
-from glet.wire.messages import BackendState
 
 LOOK_S = 1.0
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Where the frontend's numbers are. `stats` is that of core.FrontendLoop."""
-
-    states: Callable[[], Mapping[str, BackendState]]
-    silent: Callable[[], frozenset[str]]
-    stats: Callable[[], Mapping[str, Mapping[str, Any]]]
-    routing: Callable[[], Routing]
-    control: ControlLink | None
-    tracing: Tracing | None
 
 
 class Monitor:

@@ -10,9 +10,10 @@ from glet.config.cluster import ClusterConfig
 from glet.errors import InvalidInputError, RequestError
 from glet.observe.metrics_text import CONTENT_TYPE
 from glet.serve.loading import Override
+from glet.serve.watched import Watched
 from glet.serve.web.failure import http_failure
 from glet.serve.web.frontend_web import FrontendWeb
-from glet.serve.web.monitor import Monitor, Watched
+from glet.serve.web.monitor import Monitor
 from glet.serve.web.operations import Loads, later
 from glet.serve.web.request import Headers, WebAnswer, WebRequest, json_answer
 from glet.serve.web.routes import Asked, Routes
