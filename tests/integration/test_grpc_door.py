@@ -237,8 +237,9 @@ def test_a_peer_that_goes_takes_its_calls_along(served: Any) -> None:
     served.go.clear()
     with grpc.insecure_channel(served.address) as gone:
         four = np.zeros(4, dtype=np.float32)
-        method(gone, "ModelInfer").future(request("hold", four), timeout=WAIT_S)
+        held = method(gone, "ModelInfer").future(request("hold", four), timeout=WAIT_S)
         wait_for(lambda: served.loop.stats()["hold"]["outstanding"] == 1)
+        assert not held.done()
     wait_for(lambda: served.loop.stats()["hold"]["outstanding"] == 0)
     served.go.set()
 
