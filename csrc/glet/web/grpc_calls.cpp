@@ -100,7 +100,9 @@ void GrpcCalls::ask_python(GrpcConnection& connection, GrpcStream& stream,
   *call = {};
   call->connection = &connection;
   call->stream = &stream;
-  call->overdue = now + limits_.python;
+  const bool loads = stream.path.ends_with("/RepositoryModelLoad") ||
+                     stream.path.ends_with("/RepositoryModelUnload");
+  call->overdue = now + (loads ? limits_.loading : limits_.python);
   stream.calls.push_back(tag);
   net::WebRequest request;
   request.door = door_;

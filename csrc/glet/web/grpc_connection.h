@@ -24,6 +24,8 @@ struct GrpcLimits {
   Nanos keepalive = std::chrono::seconds(30);         // silence before a ping
   Nanos pong = std::chrono::seconds(20);              // and before the peer counts as gone
   Nanos python = std::chrono::seconds(30);            // for what Python answers
+  // The same where a model is loaded or unloaded: Python gives up before (serve/loading.py).
+  Nanos loading = std::chrono::minutes(16);
 };
 
 class GrpcConnection;
