@@ -32,6 +32,8 @@ class FakeExecutor(Peer):
         super().__init__(context, zmq.ROUTER)
         port = self.socket.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = f"tcp://127.0.0.1:{port}"
+        # Tags of requests that were, while request() looked for the next one.
+        self.taken_back: list[int] = []
 
     def request(self) -> SimpleNamespace:
         while True:
@@ -41,6 +43,8 @@ class FakeExecutor(Peer):
                 self.send(frontend, struct.pack("<BBH4s", HELLO, 2, 1, b"GLET"))
             elif head[0] == PING:
                 self.send(frontend, bytes([PONG]) + head[1:])
+            elif head[0] == CANCEL:
+                self.taken_back.append(struct.unpack("<B7xQ", head)[1])
             else:
                 kind, gpulet, model, tag, budget_ns = struct.unpack("<B3xii4xQq", head)
                 assert kind == REQUEST

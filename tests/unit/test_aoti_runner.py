@@ -15,7 +15,7 @@ FAR_NS = 60_000_000_000
 SYMBOLS = [
     *(f"aoti_torch_dtype_{name}" for name in (
         "float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
-        "bool",
+        "bool", "uint16", "uint32", "uint64",
     )),
     "aoti_torch_create_tensor_from_blob",
     "aoti_torch_delete_tensor_object",
