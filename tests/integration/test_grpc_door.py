@@ -285,3 +285,12 @@ def test_gzip_of_too_much_is_refused(served: Any) -> None:
         code, details = failure(lambda: infer(channel, bomb, compression=grpc.Compression.Gzip))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert f"more than {MESSAGE_MB << 20} bytes when unpacked" in details
+
+
+def test_a_traceparent_is_of_its_own_call_only(served: Any, channel: Any) -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    served.loop.set_trace_ratio(0.0, {})
+    infer(channel, request("echo", X), metadata=[("traceparent", f"00-{trace}-{span}-01")])
+    infer(channel, request("echo", X))
+    rows = [row[:4] for row in served.loop.take_traces()]
+    assert rows == [("echo", "ok", trace, span)]

@@ -414,3 +414,14 @@ def test_a_traceparent_is_of_its_own_request_only(rig: Rig) -> None:
     infer(rig, body(), Y.tobytes())
     ((model, outcome, *parent, _, _, _, _, _, batch),) = rig.loop.take_traces()
     assert (model, outcome, parent, batch) == ("m", "ok", [trace, span], 3)
+
+
+def test_a_traced_request_whose_client_goes_is_traced_as_cancelled(rig: Rig) -> None:
+    rig.loop.set_trace_ratio(1.0, {})
+    client = rig.http()
+    client.request("POST", INFER, body())
+    rig.executor.request()
+    client.close()
+    rows: list[Any] = []
+    wait_for(lambda: rows.extend(rig.loop.take_traces()) or rows)
+    assert [row[:2] for row in rows] == [("m", "cancelled")]

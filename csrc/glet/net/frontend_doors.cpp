@@ -121,6 +121,8 @@ void FrontendCore::cancel(std::uint64_t tag) {
     const auto caller = apps_.cancel(tag & ~kRunBit);
     if (!caller) return;
     id = caller->app;
+    end_trace(caller->trace, *models_[static_cast<std::size_t>(id)], exec::Outcome::kCancelled,
+              caller->arrival);
     const std::uint64_t run = tag & ~kRunBit;
     for (const std::uint64_t part : pending_.tags_where(
              [run](const Pending& pending) { return pending.part && pending.part->run == run; })) {
@@ -130,6 +132,8 @@ void FrontendCore::cancel(std::uint64_t tag) {
     Pending* pending = pending_.find(tag);
     if (pending == nullptr) return;
     id = pending->model;
+    end_trace(pending->trace, *models_[static_cast<std::size_t>(id)], exec::Outcome::kCancelled,
+              pending->arrival);
     send_cancel(*pending, tag);
     router_.done(pending->model, pending->gpulet);
     pending->frames.clear();

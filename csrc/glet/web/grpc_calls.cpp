@@ -142,6 +142,7 @@ void GrpcCalls::infer(GrpcConnection& connection, GrpcStream& stream,
   auto [tag, call] = calls_.take();
   *call = std::move(asked);
   stream.calls.push_back(tag);
+  request.traceparent = stream.traceparent;
   const std::uint64_t inference = oip_.start(tag, request, now);
   if (Call* started = calls_.find(tag)) started->inference = inference;
 }

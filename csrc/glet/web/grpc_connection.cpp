@@ -210,6 +210,8 @@ void GrpcConnection::on_header(H2Stream& base, std::string_view name, std::strin
     const auto timeout_ns = grpc_timeout_ns(value);
     stream.bad_timeout = !timeout_ns;
     if (timeout_ns) stream.timeout = Nanos(*timeout_ns);
+  } else if (name == "traceparent") {
+    stream.traceparent = value;
   }
   if (stream.method == GrpcMethod::kPython && !name.starts_with(':')) {
     stream.headers.emplace_back(name, value);

@@ -52,6 +52,7 @@ void GrpcStream::reuse() {
   is_post = is_grpc = accepts_gzip = has_headers = has_message = bad_timeout = false;
   is_paused = is_queued = false;
   path.clear();
+  traceparent.clear();
   headers.clear();
   header_bytes = 0;
   timeout = deadline = kNever;

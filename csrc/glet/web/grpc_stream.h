@@ -42,6 +42,7 @@ struct GrpcStream : H2Stream {
   bool is_open = false;
   bool bad_timeout = false;
   std::string path;
+  std::string traceparent;                                   // of W3C Trace Context, or empty
   std::vector<std::pair<std::string, std::string>> headers;  // for Python's calls only
   std::size_t header_bytes = 0;
   Nanos timeout = kNever;   // grpc-timeout
