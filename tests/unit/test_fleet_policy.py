@@ -96,6 +96,19 @@ def test_the_planner_gets_the_rate_of_the_units() -> None:
     assert fixed.saw[0].quota == 20
 
 
+def test_rounds_that_come_late_do_not_make_the_autoscaler_later_and_later() -> None:
+    fixed = Fixed(5)
+    policy = FleetPolicy(fixed, SETTINGS, {"m": BATCHES})
+    for number in range(22):
+        policy.targets(seen(50.0 + 1.1 * number, 30.0))
+    # Every 2 s: at the first round after 0, 2, 4, ... 22 s.
+    assert [round(saw.now_s, 1) for saw in fixed.saw][-3:] == [18.7, 20.9, 22.0]
+    # Missed turns are not made up for.
+    policy.targets(seen(150.0, 30.0))
+    policy.targets(seen(151.1, 30.0))
+    assert fixed.saw[-1].now_s == 100.0
+
+
 def test_what_is_let_in_is_passed_on_until_the_autoscaler_says_otherwise() -> None:
     fixed = Fixed(5)
     policy = FleetPolicy(fixed, SETTINGS, {"m": BATCHES})

@@ -127,7 +127,10 @@ class FleetPolicy:
         self._count(observation)
         fleet = self.fleet_observation(observation)
         if fleet.now_s >= self._due_s - 1e-6:
-            self._due_s = fleet.now_s + self._autoscaler.interval_s
+            # From when it was due, not from now: rounds come a little late, and that would add up.
+            self._due_s += self._autoscaler.interval_s
+            if self._due_s <= fleet.now_s:
+                self._due_s = fleet.now_s + self._autoscaler.interval_s
             said = self._autoscaler.targets(fleet)
             self.errors = said.errors
             for job in fleet.jobs:
