@@ -9,8 +9,9 @@ from glet.wire.messages import BackendState, ExecutorState, GpuletState, LoadedM
 
 MS = 1_000_000
 COUNTED: dict[str, Any] = {
-    "received": 14, "ok": 8, "good": 7, "late": 2, "full": 1, "cancelled": 0, "failed": 1,
-    "unavailable": 1, "invalid": 1, "retried": 3, "unsent": 1, "outstanding": 5,
+    "received": 21, "ok": 8, "good": 7, "late": 2, "full": 1, "failed": 1, "unavailable": 1,
+    "cancelled": 2,
+    "invalid": 1, "retried": 3, "unsent": 1, "outstanding": 5,
     "latency": [(1 * MS, 3), (20 * MS, 4), (60_000 * MS, 1)], "ok_ns": 60_083 * MS,
     "batches": [(1, 2, 1 * MS, 3 * MS), (3, 6, 1 * MS, 48 * MS)],
     "queue_ns": 30 * MS, "batch_ns": 2 * MS, "execute_ns": 51 * MS,

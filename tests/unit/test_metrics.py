@@ -158,8 +158,8 @@ def test_tritons_block_counts_the_same() -> None:
         reason: value(page, "nv_inference_request_failure", **of, reason=reason)
         for reason in ("REJECTED", "BACKEND", "OTHER", "CANCELED")
     }
-    assert failures == {"REJECTED": 3, "BACKEND": 1, "OTHER": 2, "CANCELED": 0}
-    assert sum(failures.values()) + COUNTED["ok"] + COUNTED["outstanding"] >= COUNTED["received"]
+    assert failures == {"REJECTED": 3, "BACKEND": 1, "OTHER": 2, "CANCELED": 2}
+    assert sum(failures.values()) + COUNTED["ok"] + COUNTED["outstanding"] == COUNTED["received"]
     assert value(page, "nv_inference_exec_count", **of) == 4
     assert value(page, "nv_inference_queue_duration_us", **of) == 30_000
     assert value(page, "nv_gpu_utilization", gpu_uuid="GPU-1") == 0.5

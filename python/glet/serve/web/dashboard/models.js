@@ -96,7 +96,7 @@ function drawCharts(name, model, columns, agoS, rate, latency) {
 
 function drawNumbers(numbers, model, counted, columns) {
   if (!counted) return;
-  const ended = counted.ok + counted.late + counted.full + counted.failed + counted.unavailable + counted.invalid;
+  const ended = counted.ok + counted.late + counted.full + counted.failed + counted.unavailable + counted.invalid + counted.cancelled;
   const refused = columns?.refused_rps.at(-1);
   const rows = [
     ["in time", pct(ended ? counted.good / ended : null), false],
