@@ -10,9 +10,10 @@ import csv
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
+
+from glet.clock import SystemClock
 
 FRONTEND = "10.10.0.20"
 NS_PER_MS = 1e6
@@ -33,11 +34,10 @@ def main() -> int:
     requests_csv = args.results / "requests.csv"
     models = [word for model in args.model for word in ("--model", f"{model}={args.rps:g}")]
     print("client: sending", flush=True)
+    options = ["--seconds", f"{args.seconds:g}", "--csv", str(requests_csv), "--json"]
+    words = ["load", f"tcp://{args.frontend}:8080", *models, *options]
     load = subprocess.run(
-        [sys.executable, "-m", "glet.cli.main", "load", f"tcp://{args.frontend}:8080", *models]
-        + ["--seconds", f"{args.seconds:g}", "--csv", str(requests_csv), "--json"],
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-m", "glet.cli.main", *words], stdout=subprocess.PIPE, text=True
     )
     if not load.stdout:
         return load.returncode or 1
@@ -66,11 +66,12 @@ def parser() -> argparse.ArgumentParser:
 
 def wait_until_ready(door: str, models: list[str], wait_s: float) -> bool:
     """Whether all models serve within `wait_s`."""
-    until_s = time.monotonic() + wait_s
+    clock = SystemClock()
+    until_s = clock.now_s() + wait_s
     while not all(is_ready(f"{door}/v2/models/{model}/ready") for model in models):
-        if time.monotonic() > until_s:
+        if clock.now_s() > until_s:
             return False
-        time.sleep(PAUSE_S)
+        clock.sleep_s(PAUSE_S)
     return True
 
 
