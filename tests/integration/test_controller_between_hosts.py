@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from two_hosts import HOSTS, Network, make_repository, needs_namespaces
+from net_hosts import HOSTS, Network, make_repository, needs_namespaces
 from waiting import wait_for
 
 CLUSTER_TOML = """

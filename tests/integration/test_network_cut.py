@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from two_hosts import Network, make_repository, needs_namespaces
+from net_hosts import Network, make_repository, needs_namespaces
 from waiting import wait_for
 
 CLUSTER_TOML = """

@@ -1,4 +1,4 @@
-"""Two hosts, made of network namespaces, with a link between them that a test can cut."""
+"""Hosts, made of network namespaces, on one switch; a test can cut the links of any of them."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,7 @@ import pytest
 from waiting import WAIT_S
 
 HOSTS = {"one": "10.207.0.1", "two": "10.207.0.2"}
+LINK = "uplink"
 MODEL_TOML = """slo_ms = 1000.0
 max_batch = 4
 [[input]]
@@ -44,23 +45,28 @@ def ip(*words: str) -> None:
 
 
 class Network:
-    """Two namespaces and the link between them, cut and mended by the test."""
+    """A namespace per host with its address (a /24), and a bridge between them.
 
-    def __init__(self) -> None:
+    The bridge is in a namespace of its own, so that nothing reaches the machine's network.
+    """
+
+    def __init__(self, hosts: Mapping[str, str] = HOSTS) -> None:
         tag = uuid.uuid4().hex[:6]
-        self._names = {host: f"glet-{tag}-{host}" for host in HOSTS}
-        self._links = {host: f"gl{tag}{host[0]}" for host in HOSTS}
+        self._switch = f"glet-{tag}-switch"
+        self._names = {host: f"glet-{tag}-{host}" for host in hosts}
         self._running: list[subprocess.Popen[str]] = []
-        for name in self._names.values():
+        for name in (self._switch, *self._names.values()):
             ip("netns", "add", name)
-        one, two = self._links.values()
-        ip("link", "add", one, "type", "veth", "peer", "name", two)
-        for host, address in HOSTS.items():
-            name, link = self._names[host], self._links[host]
-            ip("link", "set", link, "netns", name)
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", link)
+        ip("-n", self._switch, "link", "add", "switch", "type", "bridge")
+        ip("-n", self._switch, "link", "set", "switch", "up")
+        for number, (host, address) in enumerate(hosts.items()):
+            name, port = self._names[host], f"port{number}"
+            to_host = ("link", "add", port, "type", "veth", "peer", "name", LINK, "netns", name)
+            ip("-n", self._switch, *to_host)
+            ip("-n", self._switch, "link", "set", port, "master", "switch", "up")
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", LINK)
             ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "set", link, "up")
+            ip("-n", name, "link", "set", LINK, "up")
 
     def start(self, host: str, *words: str) -> "subprocess.Popen[str]":
         command = ["ip", "netns", "exec", self._names[host], sys.executable, *words]
@@ -68,14 +74,21 @@ class Network:
         self._running.append(started)
         return started
 
-    def cut(self) -> None:
-        ip("-n", self._names["one"], "link", "set", self._links["one"], "down")
+    def ask(self, host: str, *words: str) -> str:
+        """What a command of Python prints on that host, with whatever code it ends."""
+        command = ["ip", "netns", "exec", self._names[host], sys.executable, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S).stdout
 
-    def mend(self) -> None:
-        ip("-n", self._names["one"], "link", "set", self._links["one"], "up")
+    def cut(self, host: str = "one") -> None:
+        ip("-n", self._names[host], "link", "set", LINK, "down")
+
+    def mend(self, host: str = "one") -> None:
+        ip("-n", self._names[host], "link", "set", LINK, "up")
 
     def close(self) -> None:
-        processes = [psutil.Process(running.pid) for running in self._running]
+        processes = [
+            psutil.Process(running.pid) for running in self._running if running.poll() is None
+        ]
         processes += [child for each in processes for child in each.children(recursive=True)]
         for process in processes:
             if process.is_running():
@@ -85,7 +98,7 @@ class Network:
             if running.stdout is not None:
                 running.stdout.close()
         psutil.wait_procs(processes, timeout=WAIT_S)
-        for name in self._names.values():
+        for name in (*self._names.values(), self._switch):
             ip("netns", "del", name)
 
 

@@ -1,0 +1,45 @@
+# glet for machines without a GPU. From the top of the repository:
+#   docker build --file docker/cpu.Dockerfile --tag glet:cpu .
+#   docker run --rm --init --volume "$PWD/models:/models:ro" --publish 127.0.0.1:8000:8000 glet:cpu
+
+FROM python:3.12.8-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml CMakeLists.txt README.md LICENSE ./
+COPY csrc csrc
+COPY python python
+COPY resource resource
+COPY profiles profiles
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+# The build of PyTorch for CPUs has a local version there, which pip takes before that of PyPI.
+RUN python -m venv /opt/glet \
+ && set -- /wheels/glet-*.whl \
+ && /opt/glet/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu "$1[torch,grpc]"
+
+FROM python:3.12.8-slim-bookworm
+LABEL org.opencontainers.image.title="glet" \
+      org.opencontainers.image.description="Serves many models on few devices, each within its latency objective" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Models are compiled for this machine when they are first loaded.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --user-group --no-create-home glet \
+ && install --directory --owner glet --group glet /models /var/cache/glet /home/glet
+COPY --from=build /opt/glet /opt/glet
+ENV PATH=/opt/glet/bin:$PATH \
+    HOME=/home/glet \
+    XDG_CACHE_HOME=/var/cache \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /home/glet
+USER 10001:10001
+VOLUME /var/cache/glet
+EXPOSE 5555 8000 8001
+# Compiling models may take minutes.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+ENTRYPOINT ["glet"]
+# Who may reach the ports is decided by what is published: see docker/README.md.
+CMD ["up", "--models", "/models", "--listen", "tcp://0.0.0.0:5555", "--http", "0.0.0.0:8000", "--grpc", "0.0.0.0:8001", "--insecure"]

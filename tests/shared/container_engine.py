@@ -1,0 +1,138 @@
+"""A container engine of the test's own: dockerd in a network namespace that leads nowhere."""
+
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tarfile
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from net_hosts import can_make_namespaces, ip
+from waiting import WAIT_S, wait_for
+
+IMAGE = "glet:test"
+PROGRAMS = ("dockerd", "docker", "containerd", "runc", "iptables", "nsenter")
+FOLDERS = ("usr", "proc", "sys", "dev", "tmp", "etc", "run", "root", "home")
+MERGED = ("bin", "sbin", "lib", "lib64")
+
+
+def why_not() -> str:
+    """Why no engine can be started here; empty when one can."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"needs {', '.join(missing)} (Debian packages docker.io, iptables, util-linux)"
+    if not all(Path("/", name).is_symlink() for name in MERGED[:3]):
+        return "needs a machine whose /bin and /lib are in /usr"
+    return "" if can_make_namespaces() else "needs root and `ip netns`"
+
+
+needs_engine = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+class Engine:
+    """dockerd and an image whose programs are this machine's, read-only. close() removes both."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the checkout. Skips the test where dockerd does not start."""
+        self._folder = Path(tempfile.mkdtemp(prefix="glet-dk-"))
+        self._namespace = f"glet-{uuid.uuid4().hex[:6]}-docker"
+        self._log = (self._folder / "log").open("w")
+        socket = f"unix://{self._folder}/d.sock"
+        shown = {"/usr", sys.base_prefix, sys.prefix, str(root), *site.getsitepackages()}
+        shown |= {path for path in sys.path if path.endswith("site-packages")}
+        self.environment = {
+            **os.environ,
+            "DOCKER_HOST": socket,
+            "GLET_IMAGE": IMAGE,
+            "GLET_PYTHON": sys.executable,
+            "GLET_RUN_OPTIONS": " ".join(f"--volume {path}:{path}:ro" for path in sorted(shown)),
+        }
+        ip("netns", "add", self._namespace)
+        ip("-n", self._namespace, "link", "set", "lo", "up")
+        self._daemon = self._start(socket)
+        try:
+            wait_for(self._is_settled)
+            if self._daemon.poll() is not None:
+                pytest.skip(f"dockerd does not start here: {self._last_line()}")
+            self._import_image()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, *words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+        """A command that finds this engine; what it printed is captured."""
+        return subprocess.run(
+            [*map(str, words)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=4.0 * WAIT_S,
+            **options,
+        )
+
+    def close(self) -> None:
+        """Stops every container, the engine and what it started, and removes their files."""
+        if self._daemon.poll() is None:
+            left = self.run("docker", "ps", "--all", "--quiet").stdout.split()
+            if left:
+                self.run("docker", "rm", "--force", *left)
+            self.run("docker", "swarm", "leave", "--force")
+            processes = psutil.Process(self._daemon.pid).children(recursive=True)
+            self._daemon.send_signal(signal.SIGTERM)
+            _, alive = psutil.wait_procs([*processes, self._daemon_process()], timeout=WAIT_S)
+            for process in alive:
+                process.kill()
+        self._daemon.wait()
+        self._log.close()
+        ip("netns", "del", self._namespace)
+        for mount in psutil.disk_partitions(all=True):
+            if mount.mountpoint.startswith(f"{self._folder}/"):
+                subprocess.run(["umount", "--lazy", mount.mountpoint], capture_output=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, socket: str) -> "subprocess.Popen[bytes]":
+        folder = self._folder
+        (folder / "daemon.json").write_text("{}")  # not that of the machine
+        options = {
+            "host": socket,
+            "data-root": folder / "data",
+            "exec-root": folder / "exec",
+            "pidfile": folder / "d.pid",
+            "config-file": folder / "daemon.json",
+        }
+        dockerd = ["dockerd", *(f"--{option}={value}" for option, value in options.items())]
+        return subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self._namespace}", *dockerd],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _is_settled(self) -> bool:
+        return self._daemon.poll() is not None or self.run("docker", "version").returncode == 0
+
+    def _daemon_process(self) -> psutil.Process:
+        return psutil.Process(self._daemon.pid)
+
+    def _last_line(self) -> str:
+        lines = (self._folder / "log").read_text().splitlines()
+        return lines[-1] if lines else f"exit code {self._daemon.returncode}"
+
+    def _import_image(self) -> None:
+        tar = self._folder / "image.tar"
+        with tarfile.open(tar, "w") as archive:
+            for name in FOLDERS:
+                folder = tarfile.TarInfo(name)
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+                archive.addfile(folder)
+            for name in MERGED:
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
+                archive.addfile(link)
+        self.run("docker", "import", tar, IMAGE, check=True)
