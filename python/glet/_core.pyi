@@ -47,6 +47,7 @@ class ClientLoop:
         model: str,
         inputs: Sequence[tuple[str, NDArray[Any]] | tuple[str, NDArray[Any], str | None]],
         deadline_ms: float | None = None,
+        traceparent: str = "",
     ) -> int:
         """An input is (name, array) or (name, array, dtype).
 

@@ -80,14 +80,19 @@ class Client:
         return self.infer_detailed(model, inputs, deadline_ms=deadline_ms).outputs
 
     def infer_detailed(
-        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None
+        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None, traceparent: str = ""
     ) -> Result:
-        """The same, with the batch it ran in and its times."""
+        """The same, with the batch it ran in and its times.
+
+        `traceparent` is the caller's place in a trace, by W3C Trace Context.
+        """
         if self._signatures.needed(model, inputs):
             self._signatures.learn(self.models())
         try:
             arrays = self._signatures.arrays(model, inputs)
-            return read_result(self._loop.wait(submit(self._loop, model, arrays, deadline_ms)))
+            return read_result(
+                self._loop.wait(submit(self._loop, model, arrays, deadline_ms, traceparent))
+            )
         except (InvalidInputError, ModelNotFoundError):
             self._signatures.forget(model)
             raise
@@ -161,7 +166,7 @@ class AsyncClient:
         return (await self.infer_detailed(model, inputs, deadline_ms=deadline_ms)).outputs
 
     async def infer_detailed(
-        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None
+        self, model: str, inputs: Inputs, *, deadline_ms: float | None = None, traceparent: str = ""
     ) -> Result:
         """See Client.infer_detailed."""
         if self._signatures.needed(model, inputs):
@@ -169,7 +174,7 @@ class AsyncClient:
         try:
             arrays = self._signatures.arrays(model, inputs)
             self._listen()
-            answer = await self._ended(submit(self._loop, model, arrays, deadline_ms))
+            answer = await self._ended(submit(self._loop, model, arrays, deadline_ms, traceparent))
             return read_result(answer)
         except (InvalidInputError, ModelNotFoundError):
             self._signatures.forget(model)
@@ -317,10 +322,11 @@ def submit(
     model: str,
     arrays: Sequence[Named],
     deadline_ms: float | None,
+    traceparent: str,
 ) -> int:
     """The id of the request. Raises InvalidInputError, or UnavailableError after close()."""
     try:
-        return loop.submit(model, arrays, deadline_ms)
+        return loop.submit(model, arrays, deadline_ms, traceparent)
     except ArgumentError as error:
         raise InvalidInputError(str(error)) from None
     except PeerLostError as error:

@@ -99,3 +99,15 @@ def test_closing_ends_what_asyncio_waits_for(fake_frontend: Fake) -> None:
         await client.aclose()
 
     asyncio.run(ask())
+
+
+def test_asyncio_sends_the_callers_trace(fake_frontend: Fake) -> None:
+    frontend = fake_frontend()
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    async def ask() -> None:
+        async with glet.AsyncClient(frontend.address) as client:
+            await client.infer_detailed("double", {"x": X}, traceparent=traceparent)
+
+    asyncio.run(ask())
+    assert heard_infer(frontend)["traceparent"] == traceparent

@@ -227,6 +227,19 @@ def test_the_deadline_is_sent(fake_frontend: Fake) -> None:
     assert "deadline_ms" not in heard_infer(frontend)
 
 
+def test_the_callers_trace_is_sent(fake_frontend: Fake) -> None:
+    frontend = fake_frontend()
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with glet.Client(frontend.address) as client:
+        client.infer_detailed("double", {"x": X}, deadline_ms=12.5, traceparent=traceparent)
+        client.infer_detailed("double", {"x": X}, traceparent=traceparent)
+        client.infer("double", {"x": X})
+    first, second, third = (heard_infer(frontend) for _ in range(3))
+    assert (first["traceparent"], first["deadline_ms"]) == (traceparent, 12.5)
+    assert second["traceparent"] == traceparent
+    assert "traceparent" not in third
+
+
 def test_answers_in_any_order_reach_the_right_threads(fake_frontend: Fake) -> None:
     frontend = fake_frontend(on_infer=hold_then_reverse(16))
     with glet.Client(frontend.address) as client, ThreadPoolExecutor(16) as pool:

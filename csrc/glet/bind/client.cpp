@@ -39,10 +39,10 @@ std::unique_ptr<net::ClientLoop> make_loop(const std::string& libzmq, const std:
 }
 
 std::int64_t submit(net::ClientLoop& loop, const std::string& model, const NamedArrays& inputs,
-                    std::optional<double> deadline_ms) {
+                    std::optional<double> deadline_ms, const std::string& traceparent) {
   EncodedArrays encoded = encode_arrays(inputs);
   const py::gil_scoped_release release;
-  return loop.submit(model, encoded.specs, std::move(encoded.frames), deadline_ms);
+  return loop.submit(model, encoded.specs, std::move(encoded.frames), deadline_ms, traceparent);
 }
 
 // Every request ends by itself, so this ends too.
@@ -139,7 +139,8 @@ void bind_client(py::module_& m) {
   py::class_<net::ClientLoop>(m, "ClientLoop")
       .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "timeout_s"_a = 60.0,
            "grace_s"_a = 5.0, "hold_s"_a = 5.0, "announce"_a = false)
-      .def("submit", submit, "model"_a, "inputs"_a, "deadline_ms"_a = py::none())
+      .def("submit", submit, "model"_a, "inputs"_a, "deadline_ms"_a = py::none(),
+           "traceparent"_a = "")
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,
            "fields"_a = std::vector<std::string>(), py::call_guard<py::gil_scoped_release>())
       .def("wait", wait, "request"_a)

@@ -39,7 +39,8 @@ ClientLoop::~ClientLoop() {
 }
 
 std::int64_t ClientLoop::submit(std::string_view model, std::string_view encoded_inputs,
-                                Frames tensors, std::optional<double> deadline_ms) {
+                                Frames tensors, std::optional<double> deadline_ms,
+                                std::string_view traceparent) {
   ClientRequest request;
   const Nanos patience =
       deadline_ms ? from_milliseconds(*deadline_ms) + options_.grace : options_.timeout;
@@ -49,7 +50,8 @@ std::int64_t ClientLoop::submit(std::string_view model, std::string_view encoded
     const std::lock_guard lock(mutex_);
     request.id = next_id_++;
   }
-  request.header = Message(encode_infer(request.id, model, encoded_inputs, deadline_ms));
+  request.header =
+      Message(encode_infer(request.id, model, encoded_inputs, deadline_ms, traceparent));
   return enqueue(std::move(request));
 }
 

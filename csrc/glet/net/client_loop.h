@@ -42,7 +42,7 @@ class ClientLoop {
   // Sends an infer and returns its id. `encoded_inputs` is encode_specs' form, a frame per input.
   // Throws PeerLostError after close().
   std::int64_t submit(std::string_view model, std::string_view encoded_inputs, Frames tensors,
-                      std::optional<double> deadline_ms);
+                      std::optional<double> deadline_ms, std::string_view traceparent = {});
   // The same for ops without inputs: models, stats. Each of `fields` is one more key of the header
   // and its value, encoded.
   std::int64_t submit_op(std::string_view op, const std::vector<std::string>& fields = {});

@@ -121,10 +121,10 @@ std::string encode_hello(std::string_view role) {
 }
 
 std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
-                         std::optional<double> deadline_ms) {
+                         std::optional<double> deadline_ms, std::string_view traceparent) {
   std::string out;
   MsgpackWriter writer(out);
-  writer.map(deadline_ms ? 5 : 4);
+  writer.map(4 + (deadline_ms ? 1 : 0) + (traceparent.empty() ? 0 : 1));
   writer.string("op");
   writer.string("infer");
   writer.string("id");
@@ -136,6 +136,10 @@ std::string encode_infer(std::int64_t id, std::string_view model, std::string_vi
   if (deadline_ms) {
     writer.string("deadline_ms");
     writer.number(*deadline_ms);
+  }
+  if (!traceparent.empty()) {
+    writer.string("traceparent");
+    writer.string(traceparent);
   }
   return out;
 }

@@ -45,7 +45,7 @@ std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
 
 std::string encode_hello(std::string_view role);
 std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
-                         std::optional<double> deadline_ms);
+                         std::optional<double> deadline_ms, std::string_view traceparent = {});
 
 // An op without inputs: models, stats, cancel. `fields`: one more key each and its value, in
 // msgpack.
