@@ -33,7 +33,8 @@ def why_not() -> str:
     return "" if can_make_namespaces() else "needs root and `ip netns`"
 
 
-needs_engine = pytest.mark.skipif(bool(why_not()), reason=why_not())
+WHY_NOT = why_not()
+needs_engine = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 
 class Engine:

@@ -55,6 +55,13 @@ class Network:
         self._switch = f"glet-{tag}-switch"
         self._names = {host: f"glet-{tag}-{host}" for host in hosts}
         self._running: list[subprocess.Popen[str]] = []
+        try:
+            self._build(hosts)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, hosts: Mapping[str, str]) -> None:
         for name in (self._switch, *self._names.values()):
             ip("netns", "add", name)
         ip("-n", self._switch, "link", "add", "switch", "type", "bridge")
@@ -99,7 +106,8 @@ class Network:
                 running.stdout.close()
         psutil.wait_procs(processes, timeout=WAIT_S)
         for name in (*self._names.values(), self._switch):
-            ip("netns", "del", name)
+            if Path("/run/netns", name).exists():
+                ip("netns", "del", name)
 
 
 def make_repository(folder: Path, shares_pct: Sequence[int]) -> None:
