@@ -111,7 +111,7 @@ class TraceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What Prometheus is told at `/metrics`. `triton`: also under the names that Triton has."""
 
-    triton: bool = True
+    triton: bool = False
 
 
 class ModelShareConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
