@@ -46,6 +46,7 @@ class Open(NamedTuple):
     good_100ms: float
     answered: float
     p99_ms: float
+    behind_p99_ms: float  # of the load itself: a run with a large one says little
 
 
 def closed_http(running: Running, connections: int, seconds: int) -> Closed:
@@ -131,12 +132,13 @@ def open_http(program: Path, running: Running, rate_rps: float, seconds: float, 
 
 
 def became(sent: np.ndarray) -> Open:
-    """What became of the rows "intended_s status latency_ms" after the first SETTLE_S."""
+    """What became of the rows "intended_s status latency_ms behind_ms" after the first SETTLE_S."""
     sent = sent[sent[:, 0] >= SETTLE_S]
     latency_ms = sent[sent[:, 1] == 200, 2]
     good = (np.count_nonzero(latency_ms <= slo_ms) / len(sent) for slo_ms in SLOS_MS)
     p99_ms = float(np.quantile(latency_ms, 0.99)) if len(latency_ms) else float("nan")
-    return Open(*good, len(latency_ms) / len(sent), p99_ms)
+    behind_p99_ms = float(np.quantile(sent[:, 3], 0.99))
+    return Open(*good, len(latency_ms) / len(sent), p99_ms, behind_p99_ms)
 
 
 def wait_until_idle(running: Running) -> None:

@@ -6,8 +6,9 @@
 // Connections to 127.0.0.1 are kept alive and carry one request at a time; one
 // more is opened when none is idle. A request without an answer after TIMEOUT_S
 // is given up with its connection. One line per request on standard output, in
-// order of the intended times: "intended_s status latency_ms", latency from the
-// intended time; status 0 is no answer.
+// order of the intended times: "intended_s status latency_ms behind_ms", latency
+// from the intended time; status 0 is no answer; behind is how much later than
+// intended this program itself got to it.
 //
 // std::exponential_distribution over a seeded mt19937_64: the same arrivals for
 // every server that is compared.
@@ -59,6 +60,7 @@ double now_s() {
 struct Sent {
   double intended_s = 0.0;
   double latency_ms = 0.0;
+  double behind_ms = 0.0;
   int status = 0;
 };
 
@@ -184,6 +186,7 @@ class Load {
 
   void begin(std::size_t request) {
     holder_.push_back(nullptr);
+    sent_[request].behind_ms = (elapsed_s() - sent_[request].intended_s) * 1e3;
     Connection* connection = nullptr;
     if (!idle_.empty()) {
       connection = idle_.back();
@@ -328,7 +331,7 @@ std::vector<Sent> poisson(double rate_rps, double seconds, std::uint64_t seed) {
   std::exponential_distribution<double> gap_s(rate_rps);
   std::vector<Sent> sent;
   for (double at_s = gap_s(random); at_s < seconds; at_s += gap_s(random)) {
-    sent.push_back({at_s, 0.0, 0});
+    sent.push_back({at_s, 0.0, 0.0, 0});
   }
   return sent;
 }
@@ -355,6 +358,7 @@ int main(int argc, char** argv) {
   Load load(static_cast<int>(port), request_of(static_cast<int>(port), argv[2], argv[3]),
             std::move(sent), above_0(argv[7], "timeout"));
   for (const Sent& each : load.run()) {
-    std::printf("%.6f %d %.4f\n", each.intended_s, each.status, each.latency_ms);
+    std::printf("%.6f %d %.4f %.4f\n", each.intended_s, each.status, each.latency_ms,
+                each.behind_ms);
   }
 }

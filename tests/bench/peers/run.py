@@ -108,7 +108,7 @@ def written(lines: Sequence[Line]) -> str:
     """The results as Markdown."""
     commits = ", ".join(dict.fromkeys(line["commit"] for line in lines))
     parts = [f"{cpu()}, {lines[0]['cores']} cores. Commit {commits}."]
-    for bench in dict.fromkeys(line["bench"] for line in lines):
+    for bench in sorted({line["bench"] for line in lines}):
         parts.append(f"### {bench}\n\n{table([x for x in lines if x['bench'] == bench])}")
     return "\n\n".join(parts)
 

@@ -69,7 +69,7 @@ def port() -> Iterator[int]:
 
 
 def sent(program: Path, port: int, path: str, tmp_path: Path, timeout_s: str) -> np.ndarray:
-    """Rows of intended_s, status, latency_ms of a load of half a second."""
+    """Rows of intended_s, status, latency_ms, behind_ms of a load of half a second."""
     body = tmp_path / "body"
     body.write_bytes(b"body")
     command = [program, str(port), path, body, "100", "0.5", "1", timeout_s]
@@ -87,7 +87,8 @@ def test_every_request_has_its_answer(
     assert len(rows) > 25
     assert set(rows[:, 1]) == {status}
     assert (np.diff(rows[:, 0]) > 0).all()
-    assert (rows[:, 2] > 0).all()
+    assert (rows[:, 2] > rows[:, 3]).all()
+    assert (rows[:, 3] >= 0).all()
 
 
 def test_arrivals_are_those_of_the_seed(program: Path, port: int, tmp_path: Path) -> None:
