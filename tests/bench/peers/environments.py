@@ -1,0 +1,63 @@
+"""Sets a peer up in a virtual environment of its own."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from launch import SERVERS, free_ports, libpython_folder
+
+PACKAGES = {
+    "mosec": ["mosec==0.9.8"],
+    "triton": ["nvidia-pytriton==0.7.0"],
+    "litserve": ["litserve==0.2.19"],
+    # MLServer's own processes do not start with uvloop 0.22 and later.
+    "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],
+}
+# Peers that come with another's packages.
+SAME_AS = {"pytriton": "triton"}
+DONE = "peer-is-set-up"
+
+
+def is_set_up(peer: str, home: Path) -> bool:
+    return peer == "glet" or (home / SAME_AS.get(peer, peer) / DONE).exists()
+
+
+def set_up(peer: str, home: Path) -> None:
+    """Makes `home`/peer, once. torch is that of this interpreter: the same kernels for all.
+
+    Raises subprocess.CalledProcessError when pip or PyTriton's layout fails; the next call starts
+    anew.
+    """
+    if is_set_up(peer, home):
+        return
+    peer = SAME_AS.get(peer, peer)
+    folder = home / peer
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    quiet = ["-q", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *quiet, *PACKAGES[peer]], check=True)
+    share_torch(folder)
+    if peer == "triton":
+        ports = [str(port) for port in free_ports(3)]
+        subprocess.run(
+            [python, SERVERS / "triton_layout.py", folder / "server", *ports],
+            check=True,
+            env={"LD_LIBRARY_PATH": libpython_folder(), "PATH": f"{folder / 'bin'}:/usr/bin:/bin"},
+            stderr=subprocess.DEVNULL,
+        )
+    (folder / DONE).touch()
+
+
+def share_torch(folder: Path) -> None:
+    """Puts this interpreter's packages behind those of the environment in `folder`."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder / "lib" / version / "site-packages"
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        raise ModuleNotFoundError("torch is not here; pip install 'glet[torch]'")
+    here = Path(torch.origin).parents[1]
+    (packages / "torch-of-glet.pth").write_text(f"{here}\n", encoding="utf-8")

@@ -1,0 +1,149 @@
+"""The loads: closed loops by wrk and h2load, an open loop by `open_http.cpp`."""
+
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from launch import INPUT, Running, ask
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "shared")]
+from http_echo import MICROS, wrk  # noqa: E402
+from oip_messages import message  # noqa: E402
+
+SLOS_MS = (25.0, 50.0, 100.0)
+# Ahead of every open loop, and not looked at: connections are opened in it.
+SETTLE_S = 0.5
+# A client gives up then; beyond every objective that is looked at.
+TIMEOUT_S = 2.0
+GRPC_CONNECTIONS = 4
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+SCRIPT = """
+wrk.method = "POST"
+wrk.path = "{path}"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{body}'
+"""
+
+
+class Closed(NamedTuple):
+    """A closed loop; CPU time is that of all the server's processes, per request."""
+
+    requests_per_s: float
+    p50_ms: float
+    cpu_us: float
+
+
+class Open(NamedTuple):
+    """Shares of the arrivals answered within 25, 50 and 100 ms, or at all; p99 of the answers."""
+
+    good_25ms: float
+    good_50ms: float
+    good_100ms: float
+    answered: float
+    p99_ms: float
+    behind_p99_ms: float  # of the load itself: a run with a large one says little
+
+
+def closed_http(running: Running, connections: int, seconds: int) -> Closed:
+    script = running.site.work / "wrk.lua"
+    text = SCRIPT.format(path=running.launch.path, body=running.body())
+    script.write_text(text, encoding="utf-8")
+    address = f"127.0.0.1:{running.site.http}"
+    wrk(address, script, connections, 1)
+    before = running.cpu_s()
+    total, rate, p50_ms = wrk(address, script, connections, seconds)
+    return Closed(rate, p50_ms, (running.cpu_s() - before) / total * 1e6)
+
+
+def closed_grpc(running: Running, in_flight: int, seconds: int) -> Closed:
+    """ModelInfer with raw contents, `in_flight` over 4 connections."""
+    data = running.site.work / "grpc.bin"
+    data.write_bytes(grpc_frame(running.site.model))
+    check_grpc(running)
+    h2load(running, data, in_flight, 1)
+    before = running.cpu_s()
+    total, rate, p50_ms = h2load(running, data, in_flight, seconds)
+    return Closed(rate, p50_ms, (running.cpu_s() - before) / total * 1e6)
+
+
+def grpc_frame(model: str) -> bytes:
+    """A request as it follows the headers: not compressed, its length, the message."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16]}
+    raw = np.array(INPUT, dtype="<f4").tobytes()
+    request = message(
+        "ModelInferRequest", model_name=model, inputs=[tensor], raw_input_contents=[raw]
+    ).SerializeToString()
+    return struct.pack(">BI", 0, len(request)) + bytes(request)
+
+
+def check_grpc(running: Running) -> None:
+    """An answer with the numbers that belong to it: h2load sees statuses of HTTP only."""
+    import grpc
+
+    frame = grpc_frame(running.site.model)
+    with grpc.insecure_channel(f"127.0.0.1:{running.site.grpc}") as channel:
+        answer = channel.unary_unary(METHOD)(frame[5:], timeout=30, wait_for_ready=True)
+    if np.array(INPUT, dtype="<f4").tobytes() not in answer and running.site.model == "echo":
+        raise RuntimeError(f"the echo's answer over gRPC lacks its numbers: {answer!r}")
+
+
+def h2load(running: Running, data: Path, in_flight: int, seconds: int) -> tuple[int, float, float]:
+    """Requests, requests per second, and the mean latency in ms (h2load has no median)."""
+    done = subprocess.run(
+        ["h2load", "-D", str(seconds), "-c", str(GRPC_CONNECTIONS),
+         "-m", str(in_flight // GRPC_CONNECTIONS), "-d", data,
+         "-H", "content-type: application/grpc", "-H", "te: trailers",
+         f"http://127.0.0.1:{running.site.grpc}{METHOD}"],
+        check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    rate = re.search(r"finished in [\d.]+s, ([\d.]+) req/s", done)
+    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done)
+    time = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", done)
+    if rate is None or counts is None or time is None or (counts[2], counts[3]) != ("0", "0"):
+        raise RuntimeError(f"h2load: {done}")
+    return int(counts[1]), float(rate[1]), float(time[1]) * MICROS[time[2]] / 1e3
+
+
+def build_open_http(home: Path) -> Path:
+    """The open loop's program, compiled when it is older than its source."""
+    program, source = home / "open_http", HERE / "open_http.cpp"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        home.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["c++", "-std=c++20", "-O2", source, "-o", program], check=True)
+    return program
+
+
+def open_http(program: Path, running: Running, rate_rps: float, seconds: float, seed: int) -> Open:
+    """A Poisson load; afterwards waits until the server is through with what it was left."""
+    body = running.site.work / "body.json"
+    body.write_text(running.body(), encoding="utf-8")
+    done = subprocess.run(
+        [program, str(running.site.http), running.launch.path, body, str(rate_rps),
+         str(SETTLE_S + seconds), str(seed), str(TIMEOUT_S)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    wait_until_idle(running)
+    return became(np.loadtxt(done.splitlines(), ndmin=2))
+
+
+def became(sent: np.ndarray) -> Open:
+    """What became of the rows "intended_s status latency_ms behind_ms" after the first SETTLE_S."""
+    sent = sent[sent[:, 0] >= SETTLE_S]
+    latency_ms = sent[sent[:, 1] == 200, 2]
+    good = (np.count_nonzero(latency_ms <= slo_ms) / len(sent) for slo_ms in SLOS_MS)
+    p99_ms = float(np.quantile(latency_ms, 0.99)) if len(latency_ms) else float("nan")
+    behind_p99_ms = float(np.quantile(sent[:, 3], 0.99))
+    return Open(*good, len(latency_ms) / len(sent), p99_ms, behind_p99_ms)
+
+
+def wait_until_idle(running: Running) -> None:
+    """A server that answers in order answers this one after all that it still holds."""
+    for _ in range(60):
+        if ask(running, timeout_s=60.0) is not None:
+            return
+    raise RuntimeError(f"{running.site.work}: no answer after a load")
