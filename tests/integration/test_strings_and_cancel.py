@@ -154,6 +154,15 @@ def test_cancelled_tasks_free_the_queue(rig: SimpleNamespace) -> None:
     assert sum(stats.cancelled for stats in rig.engine.stats()) == 3
 
 
+@pytest.fixture
+def heard_sigint() -> Iterator[None]:
+    """What a shell starts in the background is deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_sigint")
 def test_ctrl_c_takes_the_request_back(rig: SimpleNamespace) -> None:
     def interrupt() -> None:
         wait_for(lambda: waiting(rig) == 1)
