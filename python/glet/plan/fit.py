@@ -288,12 +288,12 @@ def _batch_within(want: Want, stretch: float, factor: float) -> int:
 
 def lone_rate_rps(table: Table, slo_ms: float, factor: float = 1.0) -> float:
     """The most that one model alone on a gpulet can be served; 0 when not even one request."""
-    best_rps = 0.0
+    best_rps, limit_ms = 0.0, slo_ms * (1.0 + EPSILON)
     for batch, latency_ms in enumerate(table, start=1):
-        if 2.0 * latency_ms * factor > slo_ms:
+        if 2.0 * latency_ms * factor > limit_ms:
             break
         best_rps = max(best_rps, 1000.0 * batch / (latency_ms * factor))
-    if best_rps == 0.0 and table[0] * factor <= slo_ms:
+    if best_rps == 0.0 and table[0] * factor <= limit_ms:
         return 1000.0 / (table[0] * factor)
     return best_rps
 
