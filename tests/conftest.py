@@ -14,6 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is about how long something takes: machines are busy.
+settings.register_profile("glet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("glet")
 
 COMPILE_MLP = """
 import sys, numpy as np, torch
