@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from vector_entries import model_toml
 from waiting import WAIT_S, wait_for
 
 from glet.client import Client
@@ -36,18 +37,6 @@ from glet.wire.messages import (
     StateSeen,
 )
 
-MODEL_TOML = """
-slo_ms = {slo_ms}
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 HANGING_PY = """
 import time
 
@@ -63,7 +52,7 @@ def make_repository(folder: Path, slo_ms: float = 2000.0) -> Path:
     """Models `a` and `b`, callables that double their input."""
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
-        (folder / name / "model.toml").write_text(MODEL_TOML.format(slo_ms=slo_ms))
+        (folder / name / "model.toml").write_text(model_toml(slo_ms))
         (folder / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
     return folder
 

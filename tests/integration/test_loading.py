@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vector_entries import app_toml, model_toml
 from waiting import wait_for
 
 from glet.client import Client
@@ -24,32 +25,6 @@ from glet.errors import (
 from glet.profiles.files import DeviceFacts, MeasuredLatency, ProfileData, write_profile
 from glet.serve.up import LocalCluster
 
-TOML = """
-slo_ms = {slo_ms}
-max_batch = {max_batch}
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
-APP = """
-slo_ms = 4000.0
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[stage]]
-name = "one"
-model = "b"
-inputs = { x = "x" }
-[[output]]
-name = "y"
-from = "one.y"
-"""
 X = np.arange(4, dtype=np.float32)
 
 
@@ -58,7 +33,7 @@ def write(
 ) -> None:
     """A Python model that multiplies; 0 raises."""
     (folder / name).mkdir(exist_ok=True)
-    (folder / name / "model.toml").write_text(TOML.format(slo_ms=slo_ms, max_batch=max_batch))
+    (folder / name / "model.toml").write_text(model_toml(slo_ms, max_batch))
     body = f"return x * {factor}.0" if factor else "raise ValueError('it broke')"
     (folder / name / "model.py").write_text(f"def infer(x):\n    {body}\n")
 
@@ -161,7 +136,7 @@ def test_what_cannot_be_loaded_leaves_the_others_alone(client: Client, models: P
 
 def test_an_app_and_its_models(client: Client, models: Path) -> None:
     (models / "app").mkdir()
-    (models / "app" / "app.toml").write_text(APP)
+    (models / "app" / "app.toml").write_text(app_toml("b", 4000.0))
     client.load("app")
     assert factor(client, "app") == 2.0
     with pytest.raises(InvalidInputError, match="part of app 'app'"):

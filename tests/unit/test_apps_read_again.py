@@ -5,49 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vector_entries import app_toml, model_toml
 
 from glet.clock import SystemClock
 from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
-
-MODEL = """slo_ms = 100.0
-max_batch = 4
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
-APP = """slo_ms = {slo_ms}
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[stage]]
-name = "s"
-model = "{model}"
-inputs = {{ x = "x" }}
-[[output]]
-name = "y"
-from = "s.y"
-"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     models = tmp_path / "models"
     (models / "a").mkdir(parents=True)
-    (models / "a" / "model.toml").write_text(MODEL)
+    (models / "a" / "model.toml").write_text(model_toml(100.0, 4))
     (models / "a" / "model.py").write_text("def infer(x):\n    return x\n")
     return models
 
 
 def write_app(folder: Path, name: str, slo_ms: float = 500.0, model: str = "a") -> None:
     (folder / name).mkdir(exist_ok=True)
-    (folder / name / "app.toml").write_text(APP.format(slo_ms=slo_ms, model=model))
+    (folder / name / "app.toml").write_text(app_toml(model, slo_ms))
 
 
 def test_apps_are_read_again_with_the_repository(folder: Path) -> None:

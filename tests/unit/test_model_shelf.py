@@ -4,42 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from vector_entries import app_toml, model_toml
 
 from glet.serve.model_shelf import ModelShelf
 from glet.wire.messages import ModelSource, ModelState
 from glet.wire.repository_messages import OfferModel
 
-TOML = """
-slo_ms = {slo_ms}
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
-APP = """
-slo_ms = 100.0
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[stage]]
-name = "one"
-model = "a"
-inputs = { x = "x" }
-[[output]]
-name = "y"
-from = "one.y"
-"""
-
 
 def write(folder: Path, name: str, slo_ms: float = 50.0, text: str = "x * 2") -> None:
     (folder / name).mkdir(exist_ok=True)
-    (folder / name / "model.toml").write_text(TOML.format(slo_ms=slo_ms))
+    (folder / name / "model.toml").write_text(model_toml(slo_ms))
     (folder / name / "model.py").write_text(f"def infer(x):\n    return {text}\n")
 
 
@@ -120,13 +94,13 @@ def test_apps_are_read_again_with_models_that_were_not_known(
     shelf: ModelShelf, tmp_path: Path
 ) -> None:
     (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "app.toml").write_text(APP)
+    (tmp_path / "app" / "app.toml").write_text(app_toml("a", 100.0))
     read = shelf.offer(offer("app"), None)
     assert read.error == ""
     (app,) = shelf.apps
     assert (app.name, app.unloaded) == ("app", False)
     shelf.withdraw("app", "")
     assert shelf.apps[0].unloaded
-    (tmp_path / "app" / "app.toml").write_text(APP.replace('"a"', '"none"'))
+    (tmp_path / "app" / "app.toml").write_text(app_toml("none", 100.0))
     assert "there is no model 'none'" in shelf.offer(offer("app"), None).error
     assert shelf.apps[0].unloaded
