@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from glet.config.load import load
+from glet.config.security import SecurityConfig
 from glet.errors import ConfigError
 from glet.types.device import PartitionChoice
 from glet.types.plan import GpuletPlan, ModelShare, Plan, problems
@@ -189,6 +190,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ray: RayConfig = RayConfig()
     trace: TraceConfig = TraceConfig()
     metrics: MetricsConfig = MetricsConfig()
+    security: SecurityConfig = SecurityConfig()
 
     def __post_init__(self) -> None:
         if not self.backend:
@@ -252,6 +254,12 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
         run_dir=absolute(config.run_dir),
         cache=absolute(config.cache),
         addresses=absolute(config.addresses),
+        security=SecurityConfig(
+            **{
+                name: absolute(path)
+                for name, path in msgspec.structs.asdict(config.security).items()
+            }
+        ),
         control=msgspec.structs.replace(
             config.control,
             record=absolute(config.control.record),
