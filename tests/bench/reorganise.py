@@ -11,7 +11,8 @@ two plans, because who shares a gpulet with whom counts for more than the change
 `emulated` is a device that takes as long as a profile says, with shares as fine as one likes;
 `cpu` are real cores with compiled models (2 cores are needed; no others while it is resized to all
 of them). `late` counts refusals, `lost` what was answered in no other way: failed, unavailable
-or not at all.
+or not at all. `--rest-s` is the time between two changes: by default six a second, when the control
+loop makes one a second, and four at most.
 """
 
 import argparse
@@ -51,8 +52,6 @@ Shape = tuple[tuple[int, str], ...]
 NS = 1e9
 SETTLE_S = 1.0
 POLL_S = 0.002
-# Between two changes; a quiet span is as long as the median change.
-REST_S = 0.15
 BATCH = 4
 EMULATED_SLO_MS = 500.0
 RATE_RPS = {"emulated": 300.0, "cpu": 100.0}
@@ -219,31 +218,31 @@ class Spans(NamedTuple):
 
 
 def run_blocks(
-    case: Case, changes: int, blocks: int, cluster: LocalCluster, device: Device
+    case: Case, args: argparse.Namespace, cluster: LocalCluster, device: Device
 ) -> Spans:
     """A/B/A/B: blocks with and without changes, equally long; half of each under either plan."""
     spans = Spans([], [], [], [], [])
-    each = -(-changes // blocks)
-    for _ in range(blocks):
+    each = -(-args.changes // args.blocks)
+    for _ in range(args.blocks):
         start_ns, cpu_s = core.now_ns(), cluster_cpu_s()
         for number in range(each):
             before_ns = core.now_ns()
             device.change(case.plans[(number + 1) % 2], cluster)
             spans.changes.append((before_ns, core.now_ns()))
-            device.rest(REST_S, cluster)
+            device.rest(args.rest_s, cluster)
         end_ns = core.now_ns()
         more_cpu_s = cluster_cpu_s() - cpu_s
         spans.with_changes.append((start_ns, end_ns))
         for plan in case.plans:
             device.change(plan, cluster)
-            device.rest(REST_S, cluster)
+            device.rest(args.rest_s, cluster)
             quiet_ns, cpu_s = core.now_ns(), cluster_cpu_s()
             device.rest((end_ns - start_ns) / (2.0 * NS), cluster)
             spans.without.append((quiet_ns, core.now_ns()))
             more_cpu_s -= cluster_cpu_s() - cpu_s
         spans.more_cpu_s.append(more_cpu_s)
         device.change(case.plans[0], cluster)
-        device.rest(REST_S, cluster)
+        device.rest(args.rest_s, cluster)
     return spans
 
 
@@ -262,7 +261,7 @@ def loaded(
     device.change(case.plans[1], cluster)
     device.change(case.plans[0], cluster)
     loop = core.LoadLoop(libzmq_path(), cluster.endpoint)
-    seconds = 2.0 * args.changes * (REST_S + args.longest_s) + 2.0 * SETTLE_S
+    seconds = 2.0 * args.changes * (args.rest_s + args.longest_s) + 2.0 * SETTLE_S
     rps = args.rps or RATE_RPS[case.kind]
     arrivals_ns = np.arange(0.0, seconds, 1.0 / rps) * NS
     rng = np.random.default_rng(0)
@@ -274,7 +273,7 @@ def loaded(
         start_ns = core.now_ns()
         loop.start_open()
         device.rest(SETTLE_S, cluster)
-        spans = run_blocks(case, args.changes, args.blocks, cluster, device)
+        spans = run_blocks(case, args, cluster, device)
         device.rest(SETTLE_S, cluster)
         loop.stop()
         if not loop.wait(LIMIT_S):
@@ -356,6 +355,7 @@ def measure(case: Case, args: argparse.Namespace) -> None:
             "change": case.change,
             "rps": args.rps or RATE_RPS[case.kind],
             "blocks": args.blocks,
+            "rest_s": args.rest_s,
         },
         **figures,
         requests=len(records),
@@ -373,6 +373,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help="with changes, and as many without")
     parser.add_argument("--rps", type=float, help=f"of each model; without, {RATE_RPS}")
     parser.add_argument("--longest-s", type=float, default=0.5, help="what a change may take")
+    parser.add_argument("--rest-s", type=float, default=0.15, help="between two changes")
     parser.add_argument("--only", choices=("emulated", "cpu"), help="one kind of device")
     args = parser.parse_args()
     for case in CASES:

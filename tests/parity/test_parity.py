@@ -37,7 +37,7 @@ def check(found: dict[str, Any]) -> None:
     assert abs(found["share_live_over_sim"] - 1.0) <= SHARE, found["table"]
 
 
-# An autoscaler decides every 20 s: in 100 s the traffic changes in the middle between two decisions,
+# An autoscaler decides every 20 s: in 100 s the traffic changes in the middle between decisions,
 # which then do not hang on how much of the change was seen.
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "seconds"), [("follow", "50"), ("fleet", "100")])
