@@ -9,6 +9,7 @@
 #include "glet/error.h"
 #include "glet/exec/partition/green_context.h"
 #include "glet/exec/worker.h"
+#include "glet/short_slices.h"
 
 // The thread's side of a worker; worker.cpp is the callers'.
 namespace glet::exec {
@@ -24,6 +25,7 @@ void Worker::main(std::promise<void>& entered) {
                        ("glet-g" + std::to_string(gpulet_)).substr(0, 15).c_str());
   // Timed waits of a thread end up to 50 us late by default; decisions here are finer than that.
   ::prctl(PR_SET_TIMERSLACK, 1);
+  ShortSlices::ask();
   try {
     report_ = partition_->enter(false);
   } catch (...) {

@@ -7,6 +7,7 @@
 
 #include "glet/error.h"
 #include "glet/exec/engine.h"
+#include "glet/short_slices.h"
 
 namespace glet::net {
 namespace {
@@ -31,6 +32,7 @@ long wait_ms(Nanos until, Nanos now) {
 
 ClientLoop::ClientLoop(const std::string& address, const ClientOptions& options)
     : options_(options), connection_(context_, address, options.limits) {
+  const ShortSlices inherited;
   thread_ = std::thread([this] { run(); });
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/short_slices.h"
 
 namespace glet::net {
 namespace {
@@ -203,6 +204,7 @@ Nanos EngineLoad::first_batch(int model, const exec::Engine* engine, exec::Gpule
 void EngineLoad::send_all() {
   ::pthread_setname_np(::pthread_self(), "glet-send");
   ::prctl(PR_SET_TIMERSLACK, 1);
+  ShortSlices::ask();
   std::size_t next = 0;
   while (next < records_.size() && !stop_.load(std::memory_order_relaxed)) {
     const Nanos due = start_ + Nanos(records_[next].intended_ns);
@@ -271,6 +273,7 @@ void EngineLoad::answer_unrouted(LoadRecord& record, Nanos now) {
 void EngineLoad::drain_all() {
   ::pthread_setname_np(::pthread_self(), "glet-drain");
   ::prctl(PR_SET_TIMERSLACK, 1);
+  ShortSlices::ask();
   std::vector<pollfd> waits{{drain_timer_.fd(), POLLIN, 0}, {wake_drainer_.fd(), POLLIN, 0}};
   for (const auto& engine : engines_) waits.push_back({engine->completion_fd(), POLLIN, 0});
   std::vector<exec::Completion> done;

@@ -7,6 +7,7 @@
 
 #include "glet/error.h"
 #include "glet/exec/engine.h"
+#include "glet/short_slices.h"
 
 namespace glet::net {
 namespace {
@@ -86,6 +87,7 @@ void LoadLoop::start_open() {
   std::stable_sort(records_.begin(), records_.end(), [](const auto& left, const auto& right) {
     return left.intended_ns < right.intended_ns;
   });
+  const ShortSlices inherited;
   thread_ = std::thread([this] { run(); });
 }
 
@@ -101,6 +103,7 @@ void LoadLoop::start_closed(const ClosedLoop& closed) {
   closed_ = closed;
   sent_.assign(models_.size(), 0);
   records_.reserve(kFirstRecords);
+  const ShortSlices inherited;
   thread_ = std::thread([this] { run(); });
 }
 

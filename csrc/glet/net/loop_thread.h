@@ -12,6 +12,7 @@
 #include "glet/error.h"
 #include "glet/net/mailbox.h"
 #include "glet/net/memory.h"
+#include "glet/short_slices.h"
 
 namespace glet::net {
 
@@ -28,6 +29,7 @@ class LoopThread {
     if (running_ || stop_) throw ArgumentError(std::string("[") + name_ + "] started once already");
     running_ = true;
     keep_freed_memory();
+    const ShortSlices inherited;
     thread_ = std::thread(std::move(body));
     pthread_setname_np(thread_.native_handle(), name_);
   }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/short_slices.h"
 
 namespace glet::net {
 
@@ -210,8 +211,10 @@ Context::~Context() {
   }
 }
 
-Socket::Socket(const Context& context, SocketType type, const SocketOptions& options)
-    : socket_(zmq_api().socket(context.raw(), static_cast<int>(type))) {
+Socket::Socket(const Context& context, SocketType type, const SocketOptions& options) {
+  // A context starts its threads with its first socket.
+  const ShortSlices inherited;
+  socket_ = zmq_api().socket(context.raw(), static_cast<int>(type));
   if (socket_ == nullptr) throw DeviceError("[Socket] zmq_socket: " + last_error());
   set_option(socket_, kOptLinger, 0);
   set_option(socket_, kOptSndHwm, options.high_water_mark);
