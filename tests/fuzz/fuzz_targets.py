@@ -38,8 +38,8 @@ def data(site: Site, dice: Dice) -> None:
 def control(site: Site, dice: Dice) -> None:
     """Control messages to the backend, the executors' socket of the backend, and the controller.
 
-    They come from a stranger that never says a hello that counts: what a frontend may say by right
-    (another plan, another model) is no defect. All of it is decoded all the same.
+    Backend and controller do as a frontend says that has said hello: another plan is no defect. So
+    it never does here, and what it says is decoded and refused.
     """
     sockets = {"backend": "control*", "executors": "x", "controller": "controller*"}
     channel = dice.pick(tuple(sockets))

@@ -90,7 +90,10 @@ def data_message(dice: Dice) -> list[bytes]:
 def control_message(dice: Dice, channel: str) -> list[bytes]:
     """A message of that channel, any of its kinds with any values, maybe damaged."""
     kind = dice.pick(get_args(CHANNELS[channel]))
-    data = msgspec.msgpack.encode(_value(dice, inspect.type_info(kind), 0))
+    value = _value(dice, inspect.type_info(kind), 0)
+    if value["op"] == "hello" and channel != "executors":
+        value["version"] = 0  # never one of those that may say what is planned
+    data = msgspec.msgpack.encode(value)
     if dice.once_in(4):
         data = damaged(dice, data)
     return [data] * (1 if not dice.once_in(20) else dice.pick((0, 2, 3))) or [b""]

@@ -159,7 +159,8 @@ void HttpDoor::on_infer(const At& at, const HttpRoute& route, const HttpRequest&
   }
   OipRequest oip;
   try {
-    oip = json_.read(text_of(body.first(json_bytes)), body.subspan(json_bytes), std::move(keep));
+    // `keep` stays here, too: names and texts of the request lie in what was unpacked.
+    oip = json_.read(text_of(body.first(json_bytes)), body.subspan(json_bytes), keep);
   } catch (const WireError& error) {
     host_->count_refused(route.model, exec::Outcome::kInvalid);
     return answer(at, http_error(400, error.what()));
