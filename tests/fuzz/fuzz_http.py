@@ -92,7 +92,9 @@ def json_text(dice: Dice) -> bytes:
             depth = dice.pick((5, 70, 1000, 100_000))
             return dice.pick((b"[", b'{"a":', b'{"inputs":[{"data":[')) * (depth // 5)
         case 2:
-            number = dice.pick((b"1" * 400, b"-", b"1e999", b"0x1", b"01", b"1." + b"0" * 400, b"NaN"))
+            number = dice.pick(
+                (b"1" * 400, b"-", b"1e999", b"0x1", b"01", b"1." + b"0" * 400, b"NaN")
+            )
             return b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[%s]}]}' % number
         case 3:
             return damaged(dice, json.dumps(infer_body(dice)).encode())
@@ -103,7 +105,9 @@ def json_text(dice: Dice) -> bytes:
 def request(dice: Dice) -> bytes:
     """One request by the grammar: chunked, compressed or as it is."""
     posts = not dice.once_in(3)
-    method = dice.pick(("POST", "POST", "POST", "GET")) if posts else dice.pick(("GET", "HEAD", "PUT"))
+    method = (
+        dice.pick(("POST", "POST", "POST", "GET")) if posts else dice.pick(("GET", "HEAD", "PUT"))
+    )
     path = dice.pick(POST_PATHS if posts else GET_PATHS)
     body = json_text(dice) if posts or dice.once_in(4) else b""
     lines = [f"{method} {path} HTTP/1.{dice.pick('1110')}", "Host: here"]

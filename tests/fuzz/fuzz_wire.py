@@ -15,7 +15,18 @@ from glet.wire.messages import (
     FrontendToController,
 )
 
-OPS = ("infer", "infer", "infer", "infer", "hello", "cancel", "models", "stats", "observation", "no")
+OPS = (
+    "infer",
+    "infer",
+    "infer",
+    "infer",
+    "hello",
+    "cancel",
+    "models",
+    "stats",
+    "observation",
+    "no",
+)
 DTYPES = ("float32", "float32", "float32", "bytes", "int64", "bool", "bfloat16", "x", "")
 CHANNELS: dict[str, Any] = {
     "backend": FrontendToBackend,
@@ -49,7 +60,10 @@ def client_message(dice: Dice) -> list[bytes]:
     header: dict[str, Any] = {"op": op, "id": dice.number(0, 50), "version": 1, "role": "client"}
     frames: list[bytes] = []
     if op == "infer":
-        header |= {"model": dice.pick(("a", "a", "a", "b", "no")), "inputs": [["x", "float32", [4]]]}
+        header |= {
+            "model": dice.pick(("a", "a", "a", "b", "no")),
+            "inputs": [["x", "float32", [4]]],
+        }
         frames = [struct.pack("<4f", 1, 2, 3, 4)]
     for _ in range(dice.pick((0, 0, 1, 2))):
         match dice.number(0, 5):
@@ -99,7 +113,7 @@ def control_message(dice: Dice, channel: str) -> list[bytes]:
     return [data] * (1 if not dice.once_in(20) else dice.pick((0, 2, 3))) or [b""]
 
 
-def _value(dice: Dice, kind: inspect.Type, depth: int) -> Any:  # noqa: PLR0911
+def _value(dice: Dice, kind: inspect.Type, depth: int) -> Any:
     """A value that `kind` takes; of a number any that msgpack has, now and then."""
     match kind:
         case inspect.StructType():

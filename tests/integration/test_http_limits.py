@@ -1,5 +1,6 @@
 """What clients of the HTTP door may take: slow, many, large, or without ever reading."""
 
+import contextlib
 import gzip
 import socket
 import zlib
@@ -164,10 +165,8 @@ def test_chunks_of_one_byte_are_taken(rig: Rig) -> None:
 )
 def test_what_is_too_large_is_said(rig: Rig, sent: bytes, status: bytes) -> None:
     with rig.connect() as peer:
-        try:
+        with contextlib.suppress(OSError):  # it may have heard enough before
             peer.sendall(sent)
-        except OSError:
-            pass  # it has heard enough
         assert heard(peer).startswith(b"HTTP/1.1 " + status)
 
 
