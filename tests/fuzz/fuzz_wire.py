@@ -1,4 +1,4 @@
-"""Messages of glet's own wire: clients' headers, the structs of the data plane, control messages."""
+"""Messages of glet's own wire: clients', those of the data plane, those of control."""
 
 import struct
 from typing import Any, get_args
@@ -115,24 +115,43 @@ def control_message(dice: Dice, channel: str) -> list[bytes]:
 
 def _value(dice: Dice, kind: inspect.Type, depth: int) -> Any:
     """A value that `kind` takes; of a number any that msgpack has, now and then."""
+    most = 3 if depth < 6 else 0
     match kind:
         case inspect.StructType():
-            tag = {kind.tag_field: kind.tag} if kind.tag_field else {}
-            return tag | {
-                field.encode_name: _value(dice, field.type, depth + 1)
-                for field in kind.fields
-                if field.required or dice.once_in(2)
-            }
+            return _struct(dice, kind, depth)
         case inspect.UnionType():
             return _value(dice, dice.pick(kind.types), depth)
+        case inspect.VarTupleType() | inspect.ListType():
+            return [_value(dice, kind.item_type, depth + 1) for _ in range(dice.number(0, most))]
+        case inspect.TupleType():
+            return [_value(dice, item, depth + 1) for item in kind.item_types]
+        case inspect.DictType():
+            return {
+                _value(dice, kind.key_type, depth): _value(dice, kind.value_type, depth + 1)
+                for _ in range(dice.number(0, 2))
+            }
+        case _:
+            return _plain(dice, kind)
+
+
+def _struct(dice: Dice, kind: inspect.StructType, depth: int) -> dict[str, Any]:
+    tag = {kind.tag_field: kind.tag} if kind.tag_field else {}
+    return tag | {
+        field.encode_name: _value(dice, field.type, depth + 1)
+        for field in kind.fields
+        if field.required or dice.once_in(2)
+    }
+
+
+def _plain(dice: Dice, kind: inspect.Type) -> Any:
+    match kind:
         case inspect.LiteralType():
             return dice.pick(kind.values)
         case inspect.BoolType():
             return dice.once_in(2)
         case inspect.IntType():
-            low, high = kind.ge, kind.le
-            if low is not None or high is not None or dice.once_in(2):
-                return dice.number(low or 0, high if high is not None else 8)
+            if kind.ge is not None or kind.le is not None or dice.once_in(2):
+                return dice.number(kind.ge or 0, kind.le if kind.le is not None else 8)
             return max(-(2**63), min(2**63 - 1, edge(dice)))
         case inspect.FloatType():
             return dice.pick((0.0, 1.0, 2.5, 50.0, -1.0, 1e308, float("inf"), float("nan")))
@@ -140,16 +159,5 @@ def _value(dice: Dice, kind: inspect.Type, depth: int) -> Any:
             return dice.pick(("", "a", "b", "cpu", "x" * 300, "\u2028", "tcp://127.0.0.1:1"))
         case inspect.NoneType():
             return None
-        case inspect.VarTupleType() | inspect.ListType():
-            most = 3 if depth < 6 else 0
-            return [_value(dice, kind.item_type, depth + 1) for _ in range(dice.number(0, most))]
-        case inspect.TupleType():
-            return [_value(dice, item, depth + 1) for item in kind.item_types]
-        case inspect.DictType():
-            keys = dice.number(0, 2)
-            return {
-                _value(dice, kind.key_type, depth): _value(dice, kind.value_type, depth + 1)
-                for _ in range(keys)
-            }
         case _:
             return anything(dice)
