@@ -63,7 +63,6 @@ def test_who_never_reads_loses_answers_and_not_our_memory(
 ) -> None:
     made, endpoint = rig
     silent = context.socket(zmq.DEALER)
-    silent.linger = 0
     silent.rcvhwm = 1  # so that what is not read stays on the other side
     silent.setsockopt(zmq.RCVBUF, 4096)
     silent.connect(endpoint)
@@ -81,6 +80,7 @@ def test_who_never_reads_loses_answers_and_not_our_memory(
     assert made.loop.stats()["large"]["unsent"] > MANY // 4
     assert usage_of(os.getpid()).memory_mb - before_mb < MANY
     assert_serves(context, endpoint)
+    silent.close(linger=0)
 
 
 def test_thousands_of_clients_come_and_go(rig: tuple[EchoLoop, str], context: Sockets) -> None:
@@ -116,6 +116,7 @@ def test_a_budget_may_be_any_number(budget_ns: int, tmp_path: Path, context: Soc
             assert peer.poll(int(WAIT_S * 1000))
             kinds.append(peer.recv_multipart()[0][0])
         assert kinds == [0, 2]
+        peer.close(linger=0)
         executor.close()
 
 
