@@ -717,6 +717,15 @@ class Engine:
 
     def stats(self) -> list[ModelStats]: ...
 
+def set_door_limits(
+    loop: FrontendLoop, *, idle_s: float = 75.0, stall_s: float = 30.0, max_held_mb: int = 1024
+) -> None:
+    """Of the doors that are added later.
+
+    `idle_s`: an HTTP connection between requests. `stall_s`: bytes of a request or an answer that
+    do not move. `max_held_mb`: bytes of requests and answers that a door holds.
+    """
+
 def add_http_door(loop: FrontendLoop, address: str, max_body_mb: int, max_connections: int) -> str:
     """HTTP/1.1 at HOST:PORT, before start(); the address with a free port resolved.
 

@@ -189,6 +189,17 @@ def test_bodies_may_be_packed(rig: Rig) -> None:
     assert json.loads(gzip.decompress(got))["outputs"][0]["shape"] == [200, 2]
 
 
+def test_what_is_read_of_a_large_packed_body_is_still_there_when_it_is_looked_at(rig: Rig) -> None:
+    plain = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}'
+    with rig.connect() as peer:
+        # So much that its memory is the system's again as soon as nobody holds it.
+        packed = gzip.compress(plain + b" " * (40 << 20), 1)
+        head = "POST /v2/models/m/infer HTTP/1.1\r\nHost: t\r\nContent-Encoding: gzip\r\n"
+        peer.sendall(f"{head}Content-Length: {len(packed)}\r\n\r\n".encode() + packed)
+        rig.serve(bytes(8))
+        assert peer.recv(4096).startswith(b"HTTP/1.1 200")
+
+
 def test_classes_instead_of_the_tensor(rig: Rig) -> None:
     wanted = [{"name": "y", "parameters": {"classification": 1}}]
     _, got, _ = infer(rig, body(outputs=wanted), Y.tobytes())

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,11 +22,18 @@ def spec(name: str, dtype: str, *shape: int) -> Any:
 class Rig:
     """A frontend loop with an HTTP door, models `m` (4 floats to 2) and `pair`, one executor."""
 
-    def __init__(self, max_body_mb: int = 64, max_connections: int = 100) -> None:
+    def __init__(
+        self,
+        max_body_mb: int = 64,
+        max_connections: int = 100,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        """`limits` are those of core.set_door_limits()."""
         self._context = zmq.Context()
         self.loop = core.FrontendLoop(libzmq_path())
         self.executor = FakeExecutor(self._context)
         self.loop.bind("tcp://127.0.0.1:*")
+        core.set_door_limits(self.loop, **(limits or {}))
         self.address = core.add_http_door(self.loop, "127.0.0.1:0", max_body_mb, max_connections)
         self.loop.add_executor(0, self.executor.endpoint)
         models = {

@@ -33,10 +33,17 @@ std::string add_grpc_door(net::FrontendLoop& loop, const std::string& address,
   limits.h2.max_streams = max_streams;
   limits.idle = seconds(idle_s);
   limits.keepalive = seconds(keepalive_s);
+  limits.stall = loop.door_limits().stall;
+  limits.max_held_bytes = loop.door_limits().held_bytes;
   auto door = std::make_unique<web::GrpcDoor>(address, libnghttp2, limits);
   std::string actual = door->address();
   loop.add_door(std::move(door));
   return actual;
+}
+
+void set_door_limits(net::FrontendLoop& loop, double idle_s, double stall_s,
+                     std::size_t max_held_mb) {
+  loop.set_door_limits({seconds(idle_s), seconds(stall_s), max_held_mb * kMegabyte});
 }
 
 py::str text(std::string_view view) {
@@ -77,6 +84,8 @@ void bind_web_grpc(py::module_& m) {
   m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a, "max_message_mb"_a,
         "max_connections"_a, py::kw_only(), "max_streams"_a = 1024, "idle_s"_a = 600.0,
         "keepalive_s"_a = 30.0);
+  m.def("set_door_limits", set_door_limits, "loop"_a, py::kw_only(), "idle_s"_a = 75.0,
+        "stall_s"_a = 30.0, "max_held_mb"_a = 1024);
   m.def("read_infer_request", read_infer, "message"_a, "longest"_a = 64 * kMegabyte);
 }
 

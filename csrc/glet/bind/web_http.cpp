@@ -16,6 +16,9 @@ std::string add_http_door(net::FrontendLoop& loop, const std::string& address,
   web::HttpDoorOptions options;
   options.limits.body_bytes = max_body_mb << 20;
   options.connections = max_connections;
+  options.idle = loop.door_limits().idle;
+  options.stall = loop.door_limits().stall;
+  options.held_bytes = loop.door_limits().held_bytes;
   auto door = std::make_unique<web::HttpDoor>(address, options);
   std::string got = door->address();
   loop.add_door(std::move(door));

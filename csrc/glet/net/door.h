@@ -69,6 +69,13 @@ class DoorHost {
   virtual void ask_python(WebRequest request) = 0;
 };
 
+// What clients of doors are given, beyond what a door knows better itself.
+struct DoorLimits {
+  Nanos idle = std::chrono::seconds(75);          // of HTTP: between requests
+  Nanos stall = std::chrono::seconds(30);         // of bytes either way that do not move
+  std::size_t held_bytes = std::size_t{1} << 30;  // of requests and answers under way, per door
+};
+
 class Door {
  public:
   virtual ~Door() = default;

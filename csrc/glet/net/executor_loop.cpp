@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kBurst = 256;  // messages handed to the engine in one call
 constexpr int kTickMs = 1000;
+constexpr std::size_t kMostGreeted = 4096;
 // Below this a copy into the frame is cheaper than a counted holder of the batch's memory.
 constexpr std::size_t kCopyBelow = 4096;
 
@@ -124,6 +125,8 @@ void ExecutorLoop::on_message(const std::string& frontend, std::vector<Message>&
   const auto kind = static_cast<DataKind>(*head.data());
   DataHello hello;
   if (kind == DataKind::kHello && unpack(head, hello)) {
+    // Frontends come under new names. Who is forgotten is asked for its hello again.
+    if (greeted_.size() >= kMostGreeted) greeted_.clear();
     if (hello.version == kProtocolVersion) greeted_.insert(frontend);
     DataHello ours;
     ours.role = 2;
@@ -174,7 +177,9 @@ void ExecutorLoop::on_request(const std::string& frontend, std::vector<Message>&
   submission.gpulet = request.gpulet;
   submission.model = request.model;
   submission.arrival = exec::now();
-  submission.deadline = submission.arrival + Nanos(request.budget_ns);
+  submission.deadline = request.budget_ns < 0
+                            ? submission.arrival
+                            : later_by(submission.arrival, Nanos(request.budget_ns));
   origin->gpulet = submission.gpulet;
   origin->model = submission.model;
   origin->deadline = submission.deadline;

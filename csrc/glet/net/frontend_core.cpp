@@ -12,13 +12,14 @@ constexpr Nanos kPingEvery = std::chrono::milliseconds(500);
 constexpr Nanos kSilence = std::chrono::seconds(2);
 constexpr Nanos kOverdue = std::chrono::seconds(10);
 constexpr Nanos kSweepEvery = std::chrono::seconds(1);
-constexpr Nanos kForgetAfter = std::chrono::minutes(10);
 constexpr double kNanosPerMilli = 1e6;
 constexpr std::size_t kMostHeldByApps = std::size_t{1} << 30;
 
 SocketOptions router_options() {
   SocketOptions options;
   options.mandatory = true;
+  // Larger answers are counted by their bytes, see send_to_client().
+  options.high_water_mark = 1 << 15;
   return options;
 }
 
@@ -217,11 +218,6 @@ void FrontendCore::give_up_overdue(Nanos now) {
     router_.done(pending->model, pending->gpulet);
     finish(tag, exec::Outcome::kUnavailable, "its executor did not answer");
   }
-}
-
-void FrontendCore::forget_idle_clients(Nanos now) {
-  std::erase_if(clients_,
-                [now](const auto& entry) { return now > entry.second.last_seen + kForgetAfter; });
 }
 
 std::vector<FrontendModelStats> FrontendCore::stats() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -162,6 +163,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   };
   struct Client {
     Nanos last_seen{0};
+    std::shared_ptr<std::atomic<std::size_t>> unread;  // bytes of answers that the socket has
   };
 
   void on_client_message(Nanos now);
@@ -182,6 +184,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void end_trace(const Trace& trace, const Model& model, exec::Outcome outcome, Nanos arrival,
                  const ResultTimes& times = {});
   void give_up_overdue(Nanos now);
+  // frontend_clients.cpp
   void forget_idle_clients(Nanos now);
   bool send_to_client(const std::string& client, std::string_view header,
                       std::vector<Message>* frames);

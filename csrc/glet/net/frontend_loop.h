@@ -23,6 +23,9 @@ class FrontendLoop {
 
   // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
   std::string bind(const std::string& endpoint);
+  // Of doors that are made later.
+  void set_door_limits(const DoorLimits& limits) { door_limits_ = limits; }
+  const DoorLimits& door_limits() const { return door_limits_; }
   // Before start(). Doors are numbered in this order, from 0.
   void add_door(std::unique_ptr<Door> door);
   void start();
@@ -68,6 +71,7 @@ class FrontendLoop {
   template <typename F>
   auto ask(F&& question);
 
+  DoorLimits door_limits_;
   FrontendCore core_;  // the loop thread's alone while it runs
   Mailbox mailbox_;
   LoopThread thread_{"glet-frontend", mailbox_};

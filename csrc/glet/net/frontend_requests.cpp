@@ -96,17 +96,6 @@ void FrontendCore::on_client_message(Nanos now) {
   on_control({client_, std::string(header.op), header.id, std::string(head.text())});
 }
 
-void FrontendCore::on_hello(const std::string& client, const ClientHeader& header, Nanos now) {
-  if (header.version != kProtocolVersion) {
-    const std::string got = header.version ? std::to_string(*header.version) : "none";
-    return refuse(nullptr, client, header.id, "version",
-                  "protocol version " + got + " was offered; this frontend speaks version " +
-                      std::to_string(kProtocolVersion));
-  }
-  clients_[client].last_seen = now;
-  send_to_client(client, encode_hello("frontend"), nullptr);
-}
-
 void FrontendCore::on_infer(const std::string& client, const ClientHeader& header, Nanos now) {
   Model* model = find(header.model);
   if (!header.id || *header.id < 0) {
@@ -365,21 +354,6 @@ void FrontendCore::count(FrontendModelStats& counts, exec::Outcome outcome) {
       ++counts.failed;
       break;
   }
-}
-
-bool FrontendCore::send_to_client(const std::string& client, std::string_view header,
-                                  std::vector<Message>* frames) {
-  Message identity{std::string_view(client)};
-  const auto sent = clients_socket_.send(identity, true);
-  if (sent != Socket::Sent::kYes) {
-    if (sent == Socket::Sent::kNoPeer && clients_.erase(client) > 0) gone_.insert(client);
-    return false;
-  }
-  Message head{header};
-  const std::size_t count = frames == nullptr ? 0 : frames->size();
-  clients_socket_.send(head, count > 0);
-  for (std::size_t i = 0; i < count; ++i) clients_socket_.send((*frames)[i], i + 1 < count);
-  return true;
 }
 
 }  // namespace glet::net

@@ -104,6 +104,7 @@ std::size_t OutBody::size() const {
 }
 
 void OutBody::move_to(WriteQueue& queue, std::size_t size) {
+  moved_ += size;
   while (size > 0) {
     Piece& piece = pieces_[first_];
     const std::size_t part = std::min(size, piece.size() - done_);

@@ -54,6 +54,8 @@ class OutBody {
   bool empty() const { return first_ == used_; }
   // Moves the first `size` bytes, of those that are there, to `queue`.
   void move_to(WriteQueue& queue, std::size_t size);
+  // Bytes that move_to() ever took.
+  std::uint64_t moved() const { return moved_; }
   // Appends all of it to `text`, and is empty then.
   void move_to(std::string& text);
   void clear();
@@ -73,6 +75,7 @@ class OutBody {
   std::size_t first_ = 0;
   std::size_t used_ = 0;
   std::size_t done_ = 0;  // of the first one
+  std::uint64_t moved_ = 0;
 };
 
 }  // namespace glet::web

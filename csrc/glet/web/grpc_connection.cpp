@@ -17,6 +17,7 @@ constexpr int kReads = 4;                     // of one connection before the ot
 constexpr std::size_t kWriteBytes = 1 << 20;  // framed at once
 constexpr std::size_t kHeaderOverhead = 32;   // of a header, as RFC 9113 counts it
 constexpr std::size_t kLongestPath = 512;
+constexpr std::size_t kHeaderBomb = 16;  // times what headers may have
 
 GrpcStream& own(H2Stream& stream) {
   return static_cast<GrpcStream&>(stream);
@@ -41,6 +42,7 @@ GrpcConnection::~GrpcConnection() {
     shared_.handler.abandon(*stream);
     shared_.held_bytes -= stream->held_bytes;
   }
+  shared_.unsent_bytes -= unsent_bytes_;
   if (is_dirty_) std::erase(shared_.dirty, this);
   ::close(fd_);
 }
@@ -49,13 +51,14 @@ GrpcConnection::~GrpcConnection() {
 
 GrpcConnection::Read GrpcConnection::receive(std::span<std::byte> buffer, Nanos now) {
   now_ = now;
-  for (int i = 0; i < kReads; ++i) {
+  for (int i = 0; i < kReads && !is_deaf(); ++i) {
     const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Read::kDrained;
     if (got <= 0) return Read::kGone;
     last_heard_ = now;
     const auto size = static_cast<std::size_t>(got);
+    if (is_blocked_) heard_blocked_ += size;
     if (!session_.receive(buffer.first(size))) {
       if (session_.is_stranger()) tell_stranger();
       return Read::kGone;
@@ -63,7 +66,7 @@ GrpcConnection::Read GrpcConnection::receive(std::span<std::byte> buffer, Nanos 
     mark_dirty();
     if (size < buffer.size()) return Read::kDrained;
   }
-  return Read::kMore;
+  return is_deaf() ? Read::kDrained : Read::kMore;
 }
 
 // A browser or a REST client at the wrong port should hear more than a closed connection. Nothing
@@ -93,7 +96,13 @@ bool GrpcConnection::flush(Nanos now) {
     session_.consume(*stream, std::exchange(stream->unconsumed_bytes, 0));
     if (stream->remote_ended) on_end(*stream);
   }
-  return write();
+  const bool goes_on = write();
+  if (std::exchange(some_behind_, false)) {
+    for (const auto& stream : streams_) {
+      if (stream->is_open && stream->is_paused) released(*stream);
+    }
+  }
+  return goes_on;
 }
 
 bool GrpcConnection::write() {
@@ -103,12 +112,16 @@ bool GrpcConnection::write() {
       if (!session_.produce(queue_, kWriteBytes)) return false;
       if (queue_.size() == 0) break;
     }
+    leaving_.begin(now_);
     const ssize_t written = queue_.write_to(fd_);
+    if (written > 0) leaving_.moved(static_cast<std::size_t>(written), now_);
     if (written >= 0 || errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK) return false;
     is_blocked_ = true;
     return true;
   }
+  leaving_.end();
+  heard_blocked_ = 0;
   // Between the two GOAWAYs of an end calls may still come.
   return !is_over_ && (session_.is_open() || (is_stopping_ && !refuses_new_));
 }
@@ -117,54 +130,6 @@ void GrpcConnection::mark_dirty() {
   if (is_dirty_) return;
   is_dirty_ = true;
   shared_.dirty.push_back(this);
-}
-
-// ---- time ----
-
-bool GrpcConnection::tick(Nanos now) {
-  now_ = now;
-  const GrpcLimits& limits = shared_.limits;
-  if (!has_spoken_ && now - began_ > limits.handshake) return false;
-  if (pinged_ != kNever && now - pinged_ > limits.pong) return false;
-  if (pinged_ == kNever && now - last_heard_ > limits.keepalive) {
-    pinged_ = now;
-    session_.ping();
-    mark_dirty();
-  }
-  if (is_stopping_ && !refuses_new_) {
-    refuses_new_ = true;
-    session_.refuse_new();
-    mark_dirty();
-  }
-  if (is_stopping_) end_streams();
-  if (open_ == 0 && now - last_call_ > limits.idle) stop();
-  return true;
-}
-
-// Twice, because calls that the peer opened before it hears the first are served: RFC 9113, 6.8.
-void GrpcConnection::stop() {
-  if (is_stopping_) return;
-  is_stopping_ = true;
-  session_.announce_end();
-  mark_dirty();
-}
-
-// A stream may stay open for as long as its client likes, also with nothing under way.
-void GrpcConnection::end_streams() {
-  for (const auto& stream : streams_) {
-    const bool is_idle = stream->is_open && stream->is_stream() && stream->calls.empty();
-    if (!is_idle || stream->ended) continue;
-    end(*stream, grpc_code(GrpcStatus::kUnavailable), "this frontend is stopping");
-  }
-}
-
-std::size_t GrpcConnection::unsent() const {
-  std::size_t count = queue_.size() > 0 ? 1 : 0;
-  for (const auto& stream : streams_) {
-    if (!stream->is_open) continue;
-    if (stream->ended || !stream->out.empty() || !stream->calls.empty()) ++count;
-  }
-  return count;
 }
 
 // ---- what the peer does ----
@@ -180,6 +145,7 @@ H2Stream& GrpcConnection::on_request(std::int32_t) {
   }
   stream->is_open = true;
   stream->closed = false;
+  stream->began = now_;
   ++open_;
   has_spoken_ = true;
   return *stream;
@@ -189,7 +155,11 @@ void GrpcConnection::on_header(H2Stream& base, std::string_view name, std::strin
   GrpcStream& stream = own(base);
   if (stream.has_headers) return;  // trailers say nothing that is of use here
   stream.header_bytes += name.size() + value.size() + kHeaderOverhead;
-  if (stream.header_bytes > shared_.limits.h2.max_header_bytes) return;
+  if (stream.header_bytes > shared_.limits.h2.max_header_bytes) {
+    // A few bytes of a compressed header may say thousands, as often as a frame has room for.
+    if (stream.header_bytes > kHeaderBomb * shared_.limits.h2.max_header_bytes) end_at_once();
+    return;
+  }
   if (name == ":path") {
     stream.path.assign(value.substr(0, kLongestPath));
     stream.method = grpc_method(value);
@@ -261,6 +231,7 @@ void GrpcConnection::on_data(H2Stream& base, std::span<const std::byte> bytes) {
   }
   if (stream.ended) return;
   last_call_ = now_;
+  stream.arriving.moved(bytes.size(), now_);
   stream.in.append(bytes);
   if (stream.is_stream()) {
     if (!stream.is_paused) take_stream(stream);
@@ -287,8 +258,9 @@ void GrpcConnection::take_unary(GrpcStream& stream) {
 void GrpcConnection::take_stream(GrpcStream& stream) {
   const GrpcLimits& limits = shared_.limits;
   while (!stream.ended) {
-    if (stream.calls.size() >= limits.max_ahead) {
+    if (stream.calls.size() >= limits.max_ahead || stream.is_behind()) {
       stream.is_paused = true;
+      some_behind_ = true;
       return;
     }
     const GrpcReader::Next next = stream.in.next(limits.max_message_bytes);
@@ -352,18 +324,6 @@ void GrpcConnection::on_close(H2Stream& base) {
   spare_.push_back(&stream);
 }
 
-// A bucket that leaks: what comes faster for long is no client.
-void GrpcConnection::on_control() {
-  has_spoken_ = true;
-  const H2Limits& limits = shared_.limits.h2;
-  const double passed_s = std::chrono::duration<double>(now_ - forgiven_).count();
-  forgiven_ = now_;
-  control_ = std::max(0.0, control_ - passed_s * static_cast<double>(limits.control_per_s)) + 1;
-  if (control_ <= static_cast<double>(limits.control_burst) || is_over_) return;
-  is_over_ = true;
-  session_.terminate(h2::kEnhanceYourCalm);
-}
-
 // ---- answers ----
 
 void GrpcConnection::sent(GrpcStream& stream) {
@@ -386,7 +346,9 @@ void GrpcConnection::end(GrpcStream& stream, std::uint32_t status, std::string_v
 void GrpcConnection::released(GrpcStream& stream) {
   if (!stream.is_stream() || stream.ended) return;
   if (stream.is_paused) {
+    some_behind_ = true;
     if (stream.is_queued || stream.calls.size() > shared_.limits.max_ahead / 2) return;
+    if (stream.is_behind()) return;
     stream.is_queued = true;
     queued_.push_back(&stream);
     mark_dirty();

@@ -23,6 +23,7 @@ struct GrpcLimits {
   Nanos idle = std::chrono::minutes(10);              // without a call
   Nanos keepalive = std::chrono::seconds(30);         // silence before a ping
   Nanos pong = std::chrono::seconds(20);              // and before the peer counts as gone
+  Nanos stall = std::chrono::seconds(30);             // of bytes that do not move: Pace
   Nanos python = std::chrono::seconds(30);            // for what Python answers
   // The same where a model is loaded or unloaded: Python gives up before (serve/loading.py).
   Nanos loading = std::chrono::minutes(16);
@@ -46,6 +47,7 @@ struct GrpcShared {
   GrpcLimits limits;
   GrpcHandler& handler;
   std::size_t held_bytes = 0;          // of messages that are not whole
+  std::size_t unsent_bytes = 0;        // of answers, when they were counted last
   std::vector<GrpcConnection*> dirty;  // with something to send
 };
 
@@ -68,10 +70,17 @@ class GrpcConnection : private H2Session::Events {
   bool flush(Nanos now);
   // The socket took less than there is: flush() again when it can be written to.
   bool is_blocked() const { return is_blocked_; }
+  // A peer that does not read is not read for long either: what it sends would have to be answered.
+  bool is_deaf() const { return is_blocked_ && heard_blocked_ > kMostHeardBlocked; }
   void writable() { mark_dirty(); }
+  std::uint32_t interest = 0;  // what the door's epoll waits for
 
   // Keepalive and limits in time. False when the connection is over.
   bool tick(Nanos now);
+  // The same for what is slow or much; dearer, some times a second. Counts `unsent_bytes`.
+  bool sweep(Nanos now);
+  // Has answers that its peer does not take.
+  bool is_hoarding() const { return is_stuck_ && unsent_bytes_ > GrpcStream::kMostUnsent; }
   // No new calls; the connection ends with the last that is under way.
   void stop();
 
@@ -105,6 +114,9 @@ class GrpcConnection : private H2Session::Events {
   void mark_dirty();
   void tell_stranger() const;
   void end_streams();
+  void end_at_once();
+  void look_at_arriving(GrpcStream& stream);
+  void look_at_leaving(GrpcStream& stream);
 
   int fd_;
   std::uint64_t number_;
@@ -113,6 +125,10 @@ class GrpcConnection : private H2Session::Events {
   WriteQueue queue_;
   std::vector<std::unique_ptr<GrpcStream>> streams_;  // open, or to be used again
   std::vector<GrpcStream*> spare_;
+  static constexpr std::size_t kMostHeardBlocked = 1 << 20;
+  std::size_t heard_blocked_ = 0;  // bytes that came while nothing could be written
+  std::size_t unsent_bytes_ = 0;   // of answers; this connection's part of the door's
+  Pace leaving_;
   std::vector<GrpcStream*> queued_;  // paused ones that may go on
   std::size_t open_ = 0;
   Nanos now_;
@@ -124,6 +140,8 @@ class GrpcConnection : private H2Session::Events {
   double control_ = 0;     // frames that carry no request, less what was forgiven
   bool has_spoken_ = false;
   bool is_blocked_ = false;
+  bool is_stuck_ = false;     // something is to be sent and did not move lately
+  bool some_behind_ = false;  // a stream is paused, maybe until answers are sent
   bool is_dirty_ = false;
   bool is_stopping_ = false;
   bool refuses_new_ = false;

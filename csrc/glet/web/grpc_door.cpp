@@ -21,7 +21,9 @@ namespace {
 constexpr std::uint64_t kListener = ~std::uint64_t{0};
 constexpr int kEvents = 64;
 constexpr int kAccepts = 64;
+constexpr int kFlushes = 4;
 constexpr std::size_t kReadBytes = 256 << 10;
+constexpr Nanos kSweepEvery = std::chrono::milliseconds(500);
 
 // GOAWAY, and no SETTINGS before it: a client takes that for a connection that failed, and waits
 // before it tries again.
@@ -47,7 +49,7 @@ void set_interest(int epoll, int operation, int fd, std::uint32_t events, std::u
 GrpcDoor::GrpcDoor(const std::string& address, const std::string& libnghttp2,
                    const GrpcLimits& limits)
     : address_(address),
-      shared_{h2::load(libnghttp2), limits, calls_, 0, {}},
+      shared_{h2::load(libnghttp2), limits, calls_, 0, 0, {}},
       calls_(*this, shared_.limits),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kReadBytes)) {
   listener_ = listen_at(address_);
@@ -98,13 +100,16 @@ void GrpcDoor::accept(Nanos now) {
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     auto [number, connection] = connections_.take();
     *connection = std::make_unique<GrpcConnection>(fd, number, shared_, now);
-    set_interest(epoll_, EPOLL_CTL_ADD, fd, EPOLLIN, number);
+    set_interest(epoll_, EPOLL_CTL_ADD, fd, (*connection)->interest = EPOLLIN, number);
   }
 }
 
-void GrpcDoor::watch(GrpcConnection& connection, bool for_writing) {
-  set_interest(epoll_, EPOLL_CTL_MOD, connection.fd(), for_writing ? EPOLLIN | EPOLLOUT : EPOLLIN,
-               connection.number());
+void GrpcDoor::watch(GrpcConnection& connection) {
+  const std::uint32_t wanted =
+      (connection.is_deaf() ? 0U : EPOLLIN) | (connection.is_blocked() ? EPOLLOUT : 0U);
+  if (wanted == connection.interest) return;
+  connection.interest = wanted;
+  set_interest(epoll_, EPOLL_CTL_MOD, connection.fd(), wanted, connection.number());
 }
 
 void GrpcDoor::close(std::uint64_t number) {
@@ -129,6 +134,10 @@ bool GrpcDoor::receive(Nanos now) {
     GrpcConnection& connection = **found;
     if ((event.events & EPOLLOUT) != 0) connection.writable();
     if ((event.events & ~std::uint32_t{EPOLLOUT}) == 0) continue;
+    if (connection.is_deaf()) {
+      if ((event.events & (EPOLLERR | EPOLLHUP)) != 0) close(event.data.u64);
+      continue;
+    }
     const auto read = connection.receive({buffer_.get(), kReadBytes}, now);
     if (read == GrpcConnection::Read::kGone) close(event.data.u64);
     more |= read == GrpcConnection::Read::kMore;
@@ -137,14 +146,16 @@ bool GrpcDoor::receive(Nanos now) {
 }
 
 void GrpcDoor::flush(Nanos now) {
-  std::vector<GrpcConnection*> dirty;
-  dirty.swap(shared_.dirty);
-  for (GrpcConnection* connection : dirty) {
-    const bool was_blocked = connection->is_blocked();
-    if (!connection->flush(now)) {
-      close(connection->number());
-    } else if (connection->is_blocked() != was_blocked) {
-      watch(*connection, !was_blocked);
+  // What was sent may let a stream go on, whose answers are to be sent again.
+  for (int i = 0; i < kFlushes && !shared_.dirty.empty(); ++i) {
+    std::vector<GrpcConnection*> dirty;
+    dirty.swap(shared_.dirty);
+    for (GrpcConnection* connection : dirty) {
+      if (connection->flush(now)) {
+        watch(*connection);
+      } else {
+        close(connection->number());
+      }
     }
   }
 }
@@ -156,6 +167,20 @@ void GrpcDoor::tick(Nanos now) {
   for (const std::uint64_t number : all) {
     if (!(*connections_.find(number))->tick(now)) close(number);
   }
+  if (now < next_sweep_) return;
+  next_sweep_ = now + kSweepEvery;
+  sweep(now);
+}
+
+void GrpcDoor::sweep(Nanos now) {
+  const auto all = connections_.tags_where([](const auto&) { return true; });
+  for (const std::uint64_t number : all) {
+    if (!(*connections_.find(number))->sweep(now)) close(number);
+  }
+  if (shared_.unsent_bytes <= shared_.limits.max_held_bytes) return;
+  const auto hoarding =
+      connections_.tags_where([](const auto& connection) { return connection->is_hoarding(); });
+  for (const std::uint64_t number : hoarding) close(number);
 }
 
 void GrpcDoor::stop(Nanos) {

@@ -46,7 +46,8 @@ class GrpcDoor : public net::Door {
  private:
   void accept(Nanos now);
   void listen_again(bool wanted);
-  void watch(GrpcConnection& connection, bool for_writing);
+  void watch(GrpcConnection& connection);
+  void sweep(Nanos now);
   void close(std::uint64_t number);
 
   std::string address_;
@@ -54,6 +55,7 @@ class GrpcDoor : public net::Door {
   int epoll_ = -1;
   bool is_listening_ = false;
   bool is_stopping_ = false;
+  Nanos next_sweep_{0};
   GrpcShared shared_;
   GrpcCalls calls_;
   net::SlotTable<std::unique_ptr<GrpcConnection>> connections_;

@@ -59,6 +59,8 @@ void GrpcStream::reuse() {
   in.clear();
   held_bytes = unconsumed_bytes = 0;
   calls.clear();
+  arriving.end();
+  leaving.end();
 }
 
 }  // namespace glet::web

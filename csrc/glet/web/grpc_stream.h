@@ -10,6 +10,7 @@
 #include "glet/time.h"
 #include "glet/web/grpc_reader.h"
 #include "glet/web/h2_session.h"
+#include "glet/web/pace.h"
 
 namespace glet::web {
 
@@ -51,10 +52,18 @@ struct GrpcStream : H2Stream {
   std::size_t held_bytes = 0;        // of `in`, as the door has counted them
   std::size_t unconsumed_bytes = 0;  // of the window, while paused
   std::vector<std::uint64_t> calls;  // under way
+  Nanos began = kNever;
+  Pace arriving;                  // of a message that is not whole
+  Pace leaving;                   // of answers that wait for the peer's window
+  std::uint64_t left_before = 0;  // of out.moved(), when it was looked at last
+
+  static constexpr std::size_t kMostUnsent = 4 << 20;
 
   bool is_stream() const { return method == GrpcMethod::kModelStreamInfer; }
   // Nothing is under way and nothing more comes.
   bool is_finished() const { return remote_ended && !is_paused && calls.empty(); }
+  // More answers wait than a peer that reads leaves.
+  bool is_behind() const { return out.size() >= kMostUnsent; }
   // Ready for another call; keeps the memory of buffers.
   void reuse();
 };

@@ -69,6 +69,7 @@ HttpConnection::Io HttpConnection::read(Nanos now) {
   }
   if (!lingering && !last) {
     parser.filled(static_cast<std::size_t>(got));
+    arriving.moved(static_cast<std::size_t>(got), now);
     last_moved = now;
   }
   return Io::kDone;
@@ -93,8 +94,9 @@ void HttpConnection::answer(std::uint64_t number, HttpAnswer answer, bool keep_a
   std::string& text = next ? tail() : place.text;
   const std::size_t before = text.size();
   append_answer(text, answer, place.keep_alive && keep_alive, place.minor, place.with_body);
-  if (next) unsent_ += text.size() - before;
+  (next ? unsent_ : ready_) += text.size() - before;
   if (place.with_body) place.frames = std::move(answer.frames);
+  for (const net::Message& frame : place.frames) ready_ += frame.size();
   held_ -= place.held;
   place.ready = true;
   place.call = 0;
@@ -111,6 +113,7 @@ void HttpConnection::say_continue() {
   Slot& slot = slots_.emplace_back();
   slot.ready = true;
   slot.text = kContinue;
+  ready_ += slot.text.size();
 }
 
 std::string& HttpConnection::tail() {
@@ -126,10 +129,12 @@ void HttpConnection::release_ready() {
     if (!slot.text.empty()) {
       tail() += slot.text;
       unsent_ += slot.text.size();
+      ready_ -= slot.text.size();
     }
     for (net::Message& frame : slot.frames) {
       if (frame.size() == 0) continue;
       unsent_ += frame.size();
+      ready_ -= frame.size();
       Piece& piece = out_.emplace_back();
       piece.frame = std::move(frame);
       piece.is_frame = true;
@@ -143,7 +148,12 @@ bool HttpConnection::has_room() const {
   return !last && slots_.size() < kMostInFlight && held_ < kMostHeld && unsent_ < kMostUnsent;
 }
 
+bool HttpConnection::is_behind() const {
+  return unsent_ >= kMostUnsent;
+}
+
 HttpConnection::Io HttpConnection::write(Nanos now) {
+  if (unsent_ > 0) leaving.begin(now);
   while (unsent_ > 0) {
     std::array<iovec, kMostVectors> vectors;
     std::size_t count = 0;
@@ -163,8 +173,10 @@ HttpConnection::Io HttpConnection::write(Nanos now) {
       return errno == EAGAIN || errno == EWOULDBLOCK ? Io::kBlocked : Io::kClosed;
     }
     last_moved = now;
+    leaving.moved(static_cast<std::size_t>(done), now);
     sent(static_cast<std::size_t>(done));
   }
+  leaving.end();
   return Io::kDone;
 }
 

@@ -10,6 +10,7 @@
 #include "glet/time.h"
 #include "glet/web/http_answer.h"
 #include "glet/web/http_parser.h"
+#include "glet/web/pace.h"
 #include "glet/web/zlib.h"
 
 namespace glet::web {
@@ -56,6 +57,10 @@ class HttpConnection {
   bool has_room() const;
   bool sending() const { return unsent_ > 0; }
   bool quiet() const { return slots_.empty() && unsent_ == 0; }
+  // More waits to be sent than a client that reads leaves.
+  bool is_behind() const;
+  // Bytes of requests that are not answered, and of answers that are not sent.
+  std::size_t held() const { return parser.held() + held_ + ready_ + unsent_; }
   // The client gets the end of the stream, and its own has to end before the descriptor is closed:
   // closing with unread bytes would take back what was sent.
   void linger();
@@ -66,9 +71,13 @@ class HttpConnection {
   bool last = false;     // no request is taken any more; closed when all is sent
   bool refused = false;  // its bytes are no HTTP
   bool lingering = false;
-  unsigned interest = 0;  // what epoll waits for
-  Nanos last_moved;       // bytes went in or out
+  unsigned interest = 0;    // what epoll waits for
+  bool hopeless = false;    // to be dropped when it has its turn
+  std::size_t counted = 0;  // of held(), by the door
+  Nanos last_moved;         // bytes went in or out
   Nanos head_since = kNever;
+  Pace arriving;  // of a body
+  Pace leaving;   // of answers
 
  private:
   struct Piece {
@@ -84,7 +93,8 @@ class HttpConnection {
   int fd_;
   std::deque<Slot> slots_;
   std::uint64_t first_ = 1;  // number of slots_.front()
-  std::size_t held_ = 0;
+  std::size_t held_ = 0;     // of bodies
+  std::size_t ready_ = 0;    // of answers that wait for those before them
   std::deque<Piece> out_;
   std::size_t offset_ = 0;  // of out_.front(), sent already
   std::size_t unsent_ = 0;

@@ -18,11 +18,13 @@
 namespace glet::web {
 namespace {
 
+constexpr std::string_view kTooMany = "too many connections";
 constexpr std::size_t kBurst = 128;     // connections before the frontend's own sockets
 constexpr int kAcceptBurst = 64;        // likewise
 constexpr std::uint64_t kListener = 0;  // no connection has this tag
 constexpr Nanos kSweepEvery = std::chrono::milliseconds(500);
 constexpr Nanos kLinger = std::chrono::seconds(2);
+constexpr std::size_t kMostTurnedAway = 64;  // that are let finish what they say before they go
 
 }  // namespace
 
@@ -62,7 +64,8 @@ void HttpDoor::accept_all(Nanos now) {
       accepting_ = false;
       return;
     }
-    if (connections_.size() >= options_.connections) {
+    const bool too_many = connections_.size() >= options_.connections;
+    if (connections_.size() >= options_.connections + kMostTurnedAway) {
       turn_away(fd);
       continue;
     }
@@ -73,13 +76,18 @@ void HttpDoor::accept_all(Nanos now) {
     epoll_event event{};
     event.events = (*connection)->interest = EPOLLIN;
     event.data.u64 = tag;
-    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) drop(tag);
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
+      drop(tag);
+    } else if (too_many) {
+      refuse(**connection, http_error(503, kTooMany));
+      mark(tag, **connection);
+    }
   }
 }
 
 void HttpDoor::turn_away(int fd) {
   std::string text;
-  append_answer(text, http_error(503, "too many connections"), false, 1, true);
+  append_answer(text, http_error(503, kTooMany), false, 1, true);
   [[maybe_unused]] const auto sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
   ::close(fd);
 }
@@ -125,8 +133,16 @@ void HttpDoor::flush(Nanos now) {
 void HttpDoor::settle(std::uint64_t tag, Nanos now) {
   HttpConnection& connection = **connections_.find(tag);
   if (connection.lingering) return;
+  if (connection.hopeless) return drop(tag);
   for (bool again = true; again;) {
     if (connection.has_room()) take_requests(tag, connection, now);
+    count_held(connection);
+    if (held_bytes_ > options_.held_bytes && !connection.last && connection.parser.held() > 0) {
+      connection.parser.give_up();
+      refuse(connection, http_error(503,
+                                    "too much is being sent to this frontend at once; "
+                                    "try again later"));
+    }
     const bool was_full = !connection.has_room();
     switch (connection.write(now)) {
       case HttpConnection::Io::kClosed:
@@ -138,15 +154,40 @@ void HttpDoor::settle(std::uint64_t tag, Nanos now) {
         again = was_full && connection.has_room();
     }
   }
-  connection.head_since = !connection.parser.in_head()      ? kNever
-                          : connection.head_since == kNever ? now
-                                                            : connection.head_since;
+  count_held(connection);
+  wait_for_client(connection, now);
   if (connection.quiet() && (connection.last || stopping_)) {
     if (!connection.refused) return drop(tag);
     connection.linger();
     connection.last_moved = now;
   }
   watch(tag, connection);
+}
+
+// What counts as slow is what the client is waited for, not what waits here for its turn.
+void HttpDoor::wait_for_client(HttpConnection& connection, Nanos now) {
+  const bool reads = connection.has_room() && !stopping_;
+  if (!reads || !connection.parser.in_head()) {
+    connection.head_since = kNever;
+  } else if (connection.head_since == kNever) {
+    connection.head_since = now;
+  }
+  if (reads && connection.parser.in_body()) {
+    connection.arriving.begin(now);
+  } else {
+    connection.arriving.end();
+  }
+}
+
+void HttpDoor::refuse(HttpConnection& connection, HttpAnswer made) {
+  const std::uint64_t slot = connection.open({});
+  connection.last = connection.refused = true;
+  connection.answer(slot, std::move(made), false);
+}
+
+void HttpDoor::count_held(HttpConnection& connection) {
+  const std::size_t held = connection.held();
+  held_bytes_ += held - std::exchange(connection.counted, held);
 }
 
 void HttpDoor::watch(std::uint64_t tag, HttpConnection& connection) {
@@ -171,6 +212,7 @@ void HttpDoor::drop(std::uint64_t tag) {
   if (found == nullptr) return;
   const std::unique_ptr<HttpConnection> connection = std::move(*found);
   connections_.release(tag);
+  held_bytes_ -= connection->counted;
   for (const HttpConnection::Slot& slot : connection->slots()) {
     const Call* call = slot.call == 0 ? nullptr : calls_.find(slot.call);
     if (call == nullptr) continue;
@@ -202,10 +244,10 @@ void HttpDoor::sweep(Nanos now) {
   const auto over = connections_.tags_where([&](const std::unique_ptr<HttpConnection>& held) {
     const HttpConnection& c = *held;
     if (c.lingering) return now > c.last_moved + kLinger;
+    if (c.leaving.is_too_slow(now, options_.stall)) return true;
+    if (!c.quiet()) return false;
     if (c.head_since != kNever && now > c.head_since + options_.head) return true;
-    if (c.sending()) return now > c.last_moved + options_.stall;
-    if (!c.slots().empty()) return false;
-    return now > c.last_moved + (c.parser.idle() ? options_.idle : options_.stall);
+    return c.arriving.is_too_slow(now, options_.stall) || now > c.last_moved + options_.idle;
   });
   for (const std::uint64_t tag : over) {
     HttpConnection& connection = **connections_.find(tag);
@@ -215,10 +257,8 @@ void HttpDoor::sweep(Nanos now) {
       drop(tag);
       continue;
     }
-    const std::uint64_t slot = connection.open({});
-    connection.last = connection.refused = true;
-    connection.head_since = kNever;
-    connection.answer(slot, http_error(408, "the request did not come in time"), false);
+    connection.parser.give_up();
+    refuse(connection, http_error(408, "the request did not come in time"));
     mark(tag, connection);
   }
 }

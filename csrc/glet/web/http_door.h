@@ -18,11 +18,12 @@ namespace glet::web {
 
 struct HttpDoorOptions {
   HttpLimits limits;
-  std::size_t connections = 4096;           // more are answered 503 and closed
-  Nanos idle = std::chrono::seconds(75);    // between requests
-  Nanos head = std::chrono::seconds(10);    // for a whole request head
-  Nanos stall = std::chrono::seconds(30);   // of a body or of an answer that does not move
-  Nanos python = std::chrono::seconds(30);  // for an answer of Python
+  std::size_t connections = 4096;          // more are answered 503 and closed
+  Nanos idle = std::chrono::seconds(75);   // between requests
+  Nanos head = std::chrono::seconds(10);   // for a whole request head
+  Nanos stall = std::chrono::seconds(30);  // of a body or of an answer that does not move: Pace
+  std::size_t held_bytes = std::size_t{1} << 30;  // of HttpConnection::held(), together
+  Nanos python = std::chrono::seconds(30);        // for an answer of Python
   // The same where a model is loaded or unloaded: Python gives up before (serve/loading.py).
   Nanos loading = std::chrono::minutes(16);
 };
@@ -75,6 +76,10 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   void accept_all(Nanos now);
   void turn_away(int fd);
   void settle(std::uint64_t tag, Nanos now);
+  void wait_for_client(HttpConnection& connection, Nanos now);
+  // Answers in place of a request that is not taken, and takes no other.
+  void refuse(HttpConnection& connection, HttpAnswer answer);
+  void count_held(HttpConnection& connection);
   void take_requests(std::uint64_t tag, HttpConnection& connection, Nanos now);
   void on_request(const At& at, const HttpRequest& request, Nanos now);
   void on_infer(const At& at, const HttpRoute& route, const HttpRequest& request, Nanos now);
@@ -105,6 +110,7 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   net::SlotTable<std::unique_ptr<HttpConnection>> connections_;
   net::SlotTable<Call> calls_;
   std::vector<std::uint64_t> dirty_;
+  std::size_t held_bytes_ = 0;
   Nanos next_sweep_{0};
 };
 

@@ -127,11 +127,22 @@ bool HttpParser::take_chunk_data() {
   parsed_ += bytes;
   chunk_left_ -= bytes;
   if (chunk_left_ == 0) stage_ = Stage::kChunkEnd;
-  // What is decoded need not stay: the head does, the rest moves up behind it.
+  return chunk_left_ == 0;
+}
+
+// What is decoded need not stay: the head does, the rest moves up behind it. Once per read: chunks
+// may be of one byte.
+void HttpParser::drop_decoded() {
   std::memmove(begin() + head_bytes_, begin() + parsed_, here() - parsed_);
   end_ -= parsed_ - head_bytes_;
   parsed_ = head_bytes_;
-  return chunk_left_ == 0;
+}
+
+void HttpParser::give_up() {
+  stage_ = Stage::kBad;
+  own_body_.reset();
+  own_filled_ = 0;
+  joined_.reset();
 }
 
 // One step; false when it takes more bytes.
@@ -191,6 +202,7 @@ HttpParser::Next HttpParser::next() {
     finish();
     return Next::kRequest;
   }
+  if (joined_ && parsed_ > head_bytes_) drop_decoded();
   const bool in_body = stage_ == Stage::kBody || stage_ == Stage::kChunk;
   if (!expects_ || !in_body || own_filled_ > 0 || here() > parsed_) return Next::kMore;
   expects_ = false;

@@ -74,6 +74,12 @@ class HttpParser {
   bool idle() const { return stage_ == Stage::kLine && start_ == end_; }
   // A request has begun, its head is not whole.
   bool in_head() const { return !idle() && (stage_ == Stage::kLine || stage_ == Stage::kField); }
+  // Its head is whole, its body is not.
+  bool in_body() const { return stage_ >= Stage::kBody && stage_ <= Stage::kTrailer; }
+  // Bytes of a body that is not whole, beyond the connection's buffer.
+  std::size_t held() const { return own_filled_ + (joined_ ? joined_->size() : 0); }
+  // Nothing more comes out of this connection; lets go of the body.
+  void give_up();
 
  private:
   enum class Stage { kLine, kField, kBody, kChunk, kChunkData, kChunkEnd, kTrailer, kDone, kBad };
@@ -102,6 +108,7 @@ class HttpParser {
   void on_connection(std::string_view value);
   bool on_chunk_line(std::string_view line);
   bool take_chunk_data();
+  void drop_decoded();
   void reserve(std::size_t bytes);
   bool step();
   void finish();

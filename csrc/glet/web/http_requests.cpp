@@ -62,9 +62,7 @@ void HttpDoor::take_requests(std::uint64_t tag, HttpConnection& connection, Nano
         break;
       case HttpParser::Next::kBad: {
         const HttpError& error = connection.parser.error();
-        const std::uint64_t slot = connection.open({});
-        connection.last = connection.refused = true;
-        connection.answer(slot, http_error(error.status, error.message), false);
+        refuse(connection, http_error(error.status, error.message));
         return;
       }
       case HttpParser::Next::kRequest: {
@@ -72,6 +70,8 @@ void HttpDoor::take_requests(std::uint64_t tag, HttpConnection& connection, Nano
         const std::uint64_t slot = connection.open(request);
         on_request({tag, connection, slot}, request, now);
         connection.parser.pop();
+        connection.head_since = kNever;
+        connection.arriving.end();
       }
     }
   }
@@ -159,7 +159,8 @@ void HttpDoor::on_infer(const At& at, const HttpRoute& route, const HttpRequest&
   }
   OipRequest oip;
   try {
-    oip = json_.read(text_of(body.first(json_bytes)), body.subspan(json_bytes), std::move(keep));
+    // `keep` stays here, too: names and texts of the request lie in what was unpacked.
+    oip = json_.read(text_of(body.first(json_bytes)), body.subspan(json_bytes), keep);
   } catch (const WireError& error) {
     host_->count_refused(route.model, exec::Outcome::kInvalid);
     return answer(at, http_error(400, error.what()));
@@ -212,6 +213,9 @@ void HttpDoor::complete(std::uint64_t tag, HttpAnswer made) {
   if (held == nullptr) return;
   HttpConnection& connection = **held;
   connection.answer(call.slot, std::move(made), !(stopping_ && connection.is_last(call.slot)));
+  count_held(connection);
+  // Who does not read pays for what nobody reads.
+  connection.hopeless |= held_bytes_ > options_.held_bytes && connection.is_behind();
   mark(call.connection, connection);
 }
 

@@ -161,7 +161,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     `http` and `grpc` are where a frontend also speaks the Open Inference Protocol, `HOST:PORT`;
     empty: it does not. `http_max_body_mb` is the largest body or message, `http_max_connections`
-    how many clients each of them has at most.
+    how many clients each of them has at most, `http_max_held_mb` what requests and answers under
+    way may take of memory at each. `http_idle_s` is how long an HTTP connection stays open between
+    requests; bytes of a request or an answer that do not move for `http_stall_s` end it.
     """
 
     listen: str = "tcp://127.0.0.1:5555"
@@ -169,6 +171,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     grpc: str = ""
     http_max_body_mb: Annotated[int, Meta(ge=1, le=1024)] = 64
     http_max_connections: Annotated[int, Meta(ge=1)] = 4096
+    http_max_held_mb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1024
+    http_idle_s: Annotated[float, Meta(gt=0.0, le=86400.0)] = 75.0
+    http_stall_s: Annotated[float, Meta(gt=0.0, le=86400.0)] = 30.0
     insecure: bool = False
     models: str = "models"
     plan: str = ""

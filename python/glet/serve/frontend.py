@@ -24,6 +24,7 @@ from glet.serve import load_ops
 from glet.serve.backend_links import BackendLinks
 from glet.serve.control_link import describe, open_link
 from glet.serve.control_report import app_counters, bare, counters
+from glet.serve.door_limits import set_limits
 from glet.serve.doors import open_doors
 from glet.serve.even_plan import spread, with_model
 from glet.serve.frontend_report import models_body
@@ -75,6 +76,7 @@ class Frontend:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._loop: Any = core.FrontendLoop(libzmq_path())
         self._endpoint: str = self._loop.bind(cluster.listen)
+        set_limits(self._loop, cluster)
         self._doors = open_doors(self._loop, cluster)
         self._tracing = start_tracing(self._loop, cluster.trace)
         self._loop.set_starting(True)

@@ -1,10 +1,12 @@
 """Operations over HTTP and JSON: /v2, as Triton, KServe and their clients ask for it."""
 
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any, TypeVar
 
 import msgspec
 
+import glet
 from glet.errors import InvalidInputError, ModelNotFoundError, RequestError
 from glet.serve.web.failure import http_failure
 from glet.serve.web.operations import Operations, later
@@ -28,6 +30,7 @@ class Rest:
         self._do = operations
         self._reply = reply
         self.routes = Routes()
+        self._openapi = openapi()
         self._add_server()
         self._add_models()
         self._add_repository()
@@ -49,6 +52,7 @@ class Rest:
 
     def _add_server(self) -> None:
         do = self._do
+        self._get("/openapi.json", lambda _: self._openapi)
         self._get("/v2", lambda _: do.server_metadata())
         self._get("/v2/health/live", lambda _: {"live": do.server_live()})
         self.routes.add("GET", "/v2/health/ready", self._server_ready)
@@ -137,6 +141,14 @@ class Rest:
     def _register_cuda(self, asked: Asked) -> WebAnswer:
         self._do.cuda_memory_register(asked.params["region"])
         return json_answer({})
+
+
+def openapi() -> dict[str, Any]:
+    """The document that describes all routes but the dashboard's files: openapi.json."""
+    text = files("glet.serve.web").joinpath("openapi.json").read_bytes()
+    document: dict[str, Any] = msgspec.json.decode(text)
+    document["info"]["version"] = glet.__version__
+    return document
 
 
 def _model(asked: Asked) -> tuple[str, str]:
