@@ -26,14 +26,14 @@ Nanos seconds(double value) {
 std::string add_grpc_door(net::FrontendLoop& loop, const std::string& address,
                           const std::string& libnghttp2, std::size_t max_message_mb,
                           std::size_t max_connections, std::uint32_t max_streams, double idle_s,
-                          double keepalive_s) {
+                          double keepalive_s, std::shared_ptr<web::Guard> guard) {
   web::GrpcLimits limits;
   limits.max_message_bytes = max_message_mb * kMegabyte;
   limits.max_connections = max_connections;
   limits.h2.max_streams = max_streams;
   limits.idle = seconds(idle_s);
   limits.keepalive = seconds(keepalive_s);
-  auto door = std::make_unique<web::GrpcDoor>(address, libnghttp2, limits);
+  auto door = std::make_unique<web::GrpcDoor>(address, libnghttp2, limits, std::move(guard));
   std::string actual = door->address();
   loop.add_door(std::move(door));
   return actual;
@@ -76,7 +76,7 @@ py::dict read_infer(const py::bytes& message, std::size_t longest) {
 void bind_web_grpc(py::module_& m) {
   m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a, "max_message_mb"_a,
         "max_connections"_a, py::kw_only(), "max_streams"_a = 1024, "idle_s"_a = 600.0,
-        "keepalive_s"_a = 30.0);
+        "keepalive_s"_a = 30.0, "guard"_a = nullptr);
   m.def("read_infer_request", read_infer, "message"_a, "longest"_a = 64 * kMegabyte);
 }
 

@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "glet/time.h"
+#include "glet/web/channel.h"
 #include "glet/web/http_answer.h"
 #include "glet/web/http_parser.h"
 #include "glet/web/zlib.h"
@@ -18,11 +20,11 @@ namespace glet::web {
 // they are made in.
 class HttpConnection {
  public:
-  // Owns the descriptor, which does not block.
-  HttpConnection(int fd, const HttpLimits& limits, Nanos now);
+  // Owns the descriptor, which does not block. With `heads`, see HttpParser.
+  HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits, bool heads,
+                 Nanos now);
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
-  ~HttpConnection();
 
   enum class Io { kDone, kBlocked, kClosed };
   // One read into the parser; behind the last request what comes is thrown away.
@@ -54,21 +56,24 @@ class HttpConnection {
 
   // Another request may be taken: not too many are in flight, not too much waits to be sent.
   bool has_room() const;
-  bool sending() const { return unsent_ > 0; }
-  bool quiet() const { return slots_.empty() && unsent_ == 0; }
+  bool sending() const { return unsent_ > 0 || channel_.is_sending(); }
+  bool quiet() const { return slots_.empty() && !sending(); }
+  // Another read() has something at once.
+  bool has_pending() const { return channel_.has_pending(); }
+  bool is_shaking() const { return channel_.is_shaking(); }
   // The client gets the end of the stream, and its own has to end before the descriptor is closed:
   // closing with unread bytes would take back what was sent.
   void linger();
 
-  int fd() const { return fd_; }
+  int fd() const { return channel_.fd(); }
   HttpParser parser;
   bool dirty = false;    // among those to flush
   bool last = false;     // no request is taken any more; closed when all is sent
-  bool refused = false;  // its bytes are no HTTP
+  bool refused = false;  // its bytes are no HTTP, or nobody's who may
   bool lingering = false;
-  unsigned interest = 0;  // what epoll waits for
-  Nanos last_moved;       // bytes went in or out
-  Nanos head_since = kNever;
+  unsigned interest = 0;      // what epoll waits for
+  Nanos last_moved;           // bytes went in or out
+  Nanos head_since = kNever;  // that a head, or a handshake, has not been whole
 
  private:
   struct Piece {
@@ -81,7 +86,7 @@ class HttpConnection {
   std::string& tail();
   void sent(std::size_t bytes);
 
-  int fd_;
+  Channel channel_;
   std::deque<Slot> slots_;
   std::uint64_t first_ = 1;  // number of slots_.front()
   std::size_t held_ = 0;
