@@ -726,9 +726,42 @@ def set_door_limits(
     do not move. `max_held_mb`: bytes of requests and answers that a door holds.
     """
 
-def add_http_door(loop: FrontendLoop, address: str, max_body_mb: int, max_connections: int) -> str:
+class Tokens:
+    """Bearer tokens: `TOKEN`, `NAME: TOKEN` or `NAME admin: TOKEN` a line, # for comments.
+
+    ConfigError names `where` and the line. `dashboard_token` opens the dashboard and metrics only.
+    """
+
+    def __init__(self, text: str, where: str, *, dashboard_token: str = "") -> None: ...
+    def right(self, authorization: str) -> str:
+        """Of an Authorization header: "use", "admin", "dashboard", or "" for none."""
+
+    def __len__(self) -> int: ...
+
+class WebGuard:
+    """Who gets in at the doors that were given it. Safe from any thread, also while doors run."""
+
+    def __init__(self) -> None: ...
+    def set_tls(self, libssl: str, cert: str, key: str, client_ca: str = "") -> None:
+        """For new connections. ConfigError, one line, and then all is as it was."""
+
+    def set_tokens(self, tokens: Tokens) -> None:
+        """For requests from now on."""
+
+    def expires_in_s(self) -> int:
+        """Of the certificate, counted from set_tls(); 0 without."""
+
+def add_http_door(
+    loop: FrontendLoop,
+    address: str,
+    max_body_mb: int,
+    max_connections: int,
+    *,
+    guard: WebGuard | None = None,
+) -> str:
     """HTTP/1.1 at HOST:PORT, before start(); the address with a free port resolved.
 
+    `guard`: TLS and tokens, where it has them; set both before the loop starts.
     ConfigError when it is taken or malformed.
     """
 
@@ -742,6 +775,7 @@ def add_grpc_door(
     max_streams: int = 1024,
     idle_s: float = 600.0,
     keepalive_s: float = 30.0,
+    guard: WebGuard | None = None,
 ) -> str:
     """gRPC at HOST:PORT, before start(); the address with a free port resolved.
 

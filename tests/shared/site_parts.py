@@ -34,7 +34,7 @@ class FakeLoads:
 class FakeSite:
     """Pages over a FakeFrontend; ask() gives the answer, whether it came at once or later."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", *, guarded: bool = False) -> None:
         self.frontend, self.loads, self._routes = FakeFrontend(), FakeLoads(), Routes()
         self._later: list[WebAnswer] = []
         pages = Pages(
@@ -43,6 +43,7 @@ class FakeSite:
             lambda _, answer: self._later.append(answer),
             triton=True,
             token=token,
+            guarded=guarded,
         )
         pages.add_to(self._routes)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from glet.cli import backend as backend_command
@@ -18,6 +19,7 @@ VERSION = "1.31"
 # Not of Kubernetes itself: kustomize's own, and the Prometheus operator's.
 OTHERS = ("Kustomization", "ServiceMonitor")
 MONITOR_ENDPOINT = {"port": str, "path": str, "interval": str}
+GUARDED_ENDPOINT = {"scheme": str, "tlsConfig": dict, "authorization": dict}
 Document = dict[str, Any]
 
 
@@ -65,7 +67,7 @@ def overlay(name: str) -> list[Document]:
     return documents
 
 
-ALL = {"base": base(), "green": overlay("green"), "mps": overlay("mps")}
+ALL = {"base": base(), **{name: overlay(name) for name in ("green", "mps", "tls")}}
 
 
 @pytest.fixture(params=sorted(ALL))
@@ -107,7 +109,8 @@ def test_service_monitors_have_what_the_operator_reads(documents: list[Document]
         [service] = [s for s in services if wanted <= s["metadata"]["labels"].items()]
         ports = {port["name"] for port in service["spec"]["ports"]}
         for endpoint in monitor["spec"]["endpoints"]:
-            assert {key: type(value) for key, value in endpoint.items()} == MONITOR_ENDPOINT
+            got = {key: type(value) for key, value in endpoint.items()}
+            assert got in (MONITOR_ENDPOINT, MONITOR_ENDPOINT | GUARDED_ENDPOINT)
             assert endpoint["port"] in ports
 
 
@@ -192,7 +195,7 @@ def test_overlays_choose_the_partition_and_mps_shares_what_it_needs() -> None:
         name: environment(container(each, "StatefulSet", "glet-backend"))["PARTITION"]
         for name, each in ALL.items()
     }
-    assert chosen == {"base": "auto", "green": "green", "mps": "mps"}
+    assert chosen == {"base": "auto", "green": "green", "mps": "mps", "tls": "auto"}
     pod = one(ALL["mps"], "StatefulSet", "glet-backend")["spec"]["template"]["spec"]
     of = container(ALL["mps"], "StatefulSet", "glet-backend")
     pipes = environment(of)["CUDA_MPS_PIPE_DIRECTORY"]
@@ -200,3 +203,27 @@ def test_overlays_choose_the_partition_and_mps_shares_what_it_needs() -> None:
     [volume] = [each for each in pod["volumes"] if "hostPath" in each]
     assert volume["hostPath"]["path"] == pipes
     assert {"name": volume["name"], "mountPath": pipes} in of["volumeMounts"]
+
+
+def test_the_tls_overlay_mounts_what_its_configuration_names() -> None:
+    folder = K8S / "overlays" / "tls"
+    cluster, open_one = load_cluster(folder / "cluster.toml"), load_cluster(BASE / "cluster.toml")
+    assert cluster.security.web_guarded
+    assert msgspec.structs.replace(cluster, security=open_one.security) == open_one
+    assert kustomization(folder)["configMapGenerator"] == [
+        {"name": "glet-cluster", "behavior": "replace", "files": ["cluster.toml"]}
+    ]
+    files = [cluster.security.tls_cert, cluster.security.tls_key, cluster.security.tokens_file]
+    for kind, name in (("Deployment", "glet-frontend"), ("StatefulSet", "glet-backend")):
+        pod = one(ALL["tls"], kind, name)["spec"]["template"]["spec"]
+        assert pod["securityContext"]["fsGroup"] == 10001
+        of = container(ALL["tls"], kind, name)
+        at = {each["mountPath"]: each["name"] for each in of["volumeMounts"]}
+        secrets = {v["name"]: v["secret"] for v in pod["volumes"] if "secret" in v}
+        for file in files:
+            # Readable by its group at most, or the tokens are refused.
+            assert secrets[at[str(Path(file).parent)]]["defaultMode"] == 0o440
+        probes = [of[probe] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+        assert all(p.get("httpGet", {}).get("scheme", "HTTPS") == "HTTPS" for p in probes)
+    frontend = container(ALL["tls"], "Deployment", "glet-frontend")
+    assert frontend["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"

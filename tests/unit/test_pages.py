@@ -137,3 +137,10 @@ def test_what_cannot_be_loaded_says_why() -> None:
     answer = site.ask("/glet/models/lenett/load", "POST", authorization="bearer s3cret")
     assert answer.status == 404
     assert b"did you mean" in answer.body
+
+
+def test_where_the_core_asks_for_tokens_pages_ask_no_more() -> None:
+    site = FakeSite("s3cret", guarded=True)
+    assert msgspec.json.decode(site.ask("/glet/state.json").body)["can_change"] is True
+    assert site.ask("/glet/models/lenet/unload", "POST").status == 200
+    assert site.loads.asked == [("unload", "lenet")]

@@ -30,6 +30,7 @@ void bind_graph(pybind11::module_& m);
 void bind_engine(pybind11::module_& m);
 void bind_net(pybind11::module_& m);
 void bind_web_grpc(pybind11::module_& m);
+void bind_web_guard(pybind11::module_& m);
 void bind_web_http(pybind11::module_& m);
 void bind_sim(pybind11::module_& m);
 

@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   glet::bind::bind_exec(m);
   glet::bind::bind_cuda(m);
   glet::bind::bind_net(m);
+  glet::bind::bind_web_guard(m);
   glet::bind::bind_web_http(m);
   glet::bind::bind_web_grpc(m);
   glet::bind::bind_engine_load(m);

@@ -26,7 +26,7 @@ Nanos seconds(double value) {
 std::string add_grpc_door(net::FrontendLoop& loop, const std::string& address,
                           const std::string& libnghttp2, std::size_t max_message_mb,
                           std::size_t max_connections, std::uint32_t max_streams, double idle_s,
-                          double keepalive_s) {
+                          double keepalive_s, std::shared_ptr<web::Guard> guard) {
   web::GrpcLimits limits;
   limits.max_message_bytes = max_message_mb * kMegabyte;
   limits.max_connections = max_connections;
@@ -35,7 +35,7 @@ std::string add_grpc_door(net::FrontendLoop& loop, const std::string& address,
   limits.keepalive = seconds(keepalive_s);
   limits.stall = loop.door_limits().stall;
   limits.max_held_bytes = loop.door_limits().held_bytes;
-  auto door = std::make_unique<web::GrpcDoor>(address, libnghttp2, limits);
+  auto door = std::make_unique<web::GrpcDoor>(address, libnghttp2, limits, std::move(guard));
   std::string actual = door->address();
   loop.add_door(std::move(door));
   return actual;
@@ -83,7 +83,7 @@ py::dict read_infer(const py::bytes& message, std::size_t longest) {
 void bind_web_grpc(py::module_& m) {
   m.def("add_grpc_door", add_grpc_door, "loop"_a, "address"_a, "libnghttp2"_a, "max_message_mb"_a,
         "max_connections"_a, py::kw_only(), "max_streams"_a = 1024, "idle_s"_a = 600.0,
-        "keepalive_s"_a = 30.0);
+        "keepalive_s"_a = 30.0, "guard"_a = nullptr);
   m.def("set_door_limits", set_door_limits, "loop"_a, py::kw_only(), "idle_s"_a = 75.0,
         "stall_s"_a = 30.0, "max_held_mb"_a = 1024);
   m.def("read_infer_request", read_infer, "message"_a, "longest"_a = 64 * kMegabyte);

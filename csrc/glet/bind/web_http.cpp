@@ -12,14 +12,15 @@ namespace glet::bind {
 namespace {
 
 std::string add_http_door(net::FrontendLoop& loop, const std::string& address,
-                          std::size_t max_body_mb, std::size_t max_connections) {
+                          std::size_t max_body_mb, std::size_t max_connections,
+                          std::shared_ptr<web::Guard> guard) {
   web::HttpDoorOptions options;
   options.limits.body_bytes = max_body_mb << 20;
   options.connections = max_connections;
   options.idle = loop.door_limits().idle;
   options.stall = loop.door_limits().stall;
   options.held_bytes = loop.door_limits().held_bytes;
-  auto door = std::make_unique<web::HttpDoor>(address, options);
+  auto door = std::make_unique<web::HttpDoor>(address, options, std::move(guard));
   std::string got = door->address();
   loop.add_door(std::move(door));
   return got;
@@ -69,7 +70,8 @@ py::list parse_http(const py::list& pieces, std::size_t max_body_bytes) {
 
 void bind_web_http(py::module_& m) {
   m.def("add_http_door", &add_http_door, py::arg("loop"), py::arg("address"),
-        py::arg("max_body_mb"), py::arg("max_connections"));
+        py::arg("max_body_mb"), py::arg("max_connections"), py::kw_only(),
+        py::arg("guard") = nullptr);
   m.def("parse_http", &parse_http, py::arg("pieces"), py::arg("max_body_bytes"));
 }
 

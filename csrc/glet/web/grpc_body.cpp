@@ -1,10 +1,10 @@
 #include "glet/web/grpc_body.h"
 
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <utility>
 
 namespace glet::web {
@@ -42,7 +42,7 @@ void WriteQueue::borrow(const net::Message& frame, std::size_t offset, std::size
   size_ += size;
 }
 
-ssize_t WriteQueue::write_to(int fd) {
+ssize_t WriteQueue::write_to(Channel& channel) {
   std::array<iovec, kVectors> vectors;
   std::size_t count = 0;
   for (std::size_t i = first_; i < slices_.size() && count < kVectors; ++i, ++count) {
@@ -52,10 +52,7 @@ ssize_t WriteQueue::write_to(int fd) {
                            : reinterpret_cast<char*>(frames_[slice.frame].data());
     vectors[count] = {from + slice.begin, slice.size};
   }
-  msghdr message{};
-  message.msg_iov = vectors.data();
-  message.msg_iovlen = count;
-  const ssize_t written = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+  const ssize_t written = channel.write(std::span(vectors).first(count));
   if (written > 0) drop(static_cast<std::size_t>(written));
   return written;
 }

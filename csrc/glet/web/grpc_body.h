@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "glet/net/zmq.h"
+#include "glet/web/channel.h"
 
 // Bytes on their way out: short ones are copied together, long ones stay where a model left them.
 namespace glet::web {
@@ -24,7 +25,7 @@ class WriteQueue {
 
   std::size_t size() const { return size_; }
   // One system call for as much as it takes: the bytes written, or -1 with errno.
-  ssize_t write_to(int fd);
+  ssize_t write_to(Channel& channel);
 
  private:
   static constexpr std::size_t kCopied = ~std::size_t{0};

@@ -1,7 +1,6 @@
 #include "glet/web/grpc_connection.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,9 +25,9 @@ GrpcStream& own(H2Stream& stream) {
 }  // namespace
 
 GrpcConnection::GrpcConnection(int fd, std::uint64_t number, GrpcShared& shared, Nanos now)
-    : fd_(fd),
-      number_(number),
+    : number_(number),
       shared_(shared),
+      channel_(fd, shared.guard.begin(Alpn::kH2)),
       session_(shared.api, *this, shared.limits.h2),
       now_(now),
       began_(now),
@@ -44,17 +43,20 @@ GrpcConnection::~GrpcConnection() {
   }
   shared_.unsent_bytes -= unsent_bytes_;
   if (is_dirty_) std::erase(shared_.dirty, this);
-  ::close(fd_);
 }
 
 // ---- the socket ----
 
 GrpcConnection::Read GrpcConnection::receive(std::span<std::byte> buffer, Nanos now) {
   now_ = now;
-  for (int i = 0; i < kReads && !is_deaf(); ++i) {
-    const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), 0);
+  // What TLS holds, the socket does not tell of again.
+  for (int i = 0; (i < kReads || channel_.has_pending()) && !is_deaf(); ++i) {
+    const ssize_t got = channel_.read(buffer);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Read::kDrained;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      if (channel_.is_sending()) mark_dirty();
+      return Read::kDrained;
+    }
     if (got <= 0) return Read::kGone;
     last_heard_ = now;
     const auto size = static_cast<std::size_t>(got);
@@ -64,21 +66,21 @@ GrpcConnection::Read GrpcConnection::receive(std::span<std::byte> buffer, Nanos 
       return Read::kGone;
     }
     mark_dirty();
-    if (size < buffer.size()) return Read::kDrained;
+    if (!channel_.may_have_more() && !channel_.has_pending()) return Read::kDrained;
   }
   return is_deaf() ? Read::kDrained : Read::kMore;
 }
 
 // A browser or a REST client at the wrong port should hear more than a closed connection. Nothing
 // was sent yet: our settings wait for the peer's first bytes.
-void GrpcConnection::tell_stranger() const {
-  constexpr std::string_view kLine = "this port speaks gRPC, over HTTP/2 without TLS\n";
-  const std::string answer =
+void GrpcConnection::tell_stranger() {
+  constexpr std::string_view kLine = "this port speaks gRPC, over HTTP/2 and not HTTP/1.1\n";
+  std::string answer =
       "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
       "Content-Length: " +
       std::to_string(kLine.size()) + "\r\n\r\n" + std::string(kLine);
-  [[maybe_unused]] const ssize_t sent =
-      ::send(fd_, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  iovec whole{answer.data(), answer.size()};
+  [[maybe_unused]] const ssize_t sent = channel_.write({&whole, 1});
 }
 
 bool GrpcConnection::flush(Nanos now) {
@@ -109,11 +111,12 @@ bool GrpcConnection::write() {
   is_blocked_ = false;
   while (true) {
     if (queue_.size() == 0) {
-      if (!session_.produce(queue_, kWriteBytes)) return false;
-      if (queue_.size() == 0) break;
+      // Settings wait for the handshake.
+      if (!channel_.is_shaking() && !session_.produce(queue_, kWriteBytes)) return false;
+      if (queue_.size() == 0 && !channel_.is_sending()) break;
     }
     leaving_.begin(now_);
-    const ssize_t written = queue_.write_to(fd_);
+    const ssize_t written = queue_.write_to(channel_);
     if (written > 0) leaving_.moved(static_cast<std::size_t>(written), now_);
     if (written >= 0 || errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK) return false;
@@ -182,6 +185,9 @@ void GrpcConnection::on_header(H2Stream& base, std::string_view name, std::strin
     if (timeout_ns) stream.timeout = Nanos(*timeout_ns);
   } else if (name == "traceparent") {
     stream.traceparent = value;
+  } else if (name == "authorization") {
+    if (const Tokens* tokens = shared_.guard.tokens())
+      stream.right = tokens->right_of_header(value);
   }
   if (stream.method == GrpcMethod::kPython && !name.starts_with(':')) {
     stream.headers.emplace_back(name, value);
@@ -205,6 +211,7 @@ void GrpcConnection::begin(GrpcStream& stream) {
   }
   if (!stream.is_post) return session_.refuse(stream, "405");
   if (!stream.is_grpc) return session_.refuse(stream, "415");
+  if (!admit(stream)) return;
   if (stream.method == GrpcMethod::kUnknown) {
     return end(stream, grpc_code(GrpcStatus::kUnimplemented),
                "no method '" + stream.path +
@@ -324,37 +331,6 @@ void GrpcConnection::on_close(H2Stream& base) {
   spare_.push_back(&stream);
 }
 
-// ---- answers ----
-
-void GrpcConnection::sent(GrpcStream& stream) {
-  session_.resume(stream);
-  mark_dirty();
-}
-
-void GrpcConnection::end(GrpcStream& stream, std::uint32_t status, std::string_view message) {
-  if (status == 0) {
-    session_.end(stream, status, {});
-  } else {
-    session_.end(stream, status, grpc_message(message));
-  }
-  // What else comes is not looked at.
-  if (stream.is_stream() || status != 0) stream.in.clear();
-  shared_.handler.abandon(stream);
-  mark_dirty();
-}
-
-void GrpcConnection::released(GrpcStream& stream) {
-  if (!stream.is_stream() || stream.ended) return;
-  if (stream.is_paused) {
-    some_behind_ = true;
-    if (stream.is_queued || stream.calls.size() > shared_.limits.max_ahead / 2) return;
-    if (stream.is_behind()) return;
-    stream.is_queued = true;
-    queued_.push_back(&stream);
-    mark_dirty();
-    return;
-  }
-  if (stream.is_finished() && stream.in.at_end()) end(stream, grpc_code(GrpcStatus::kOk), {});
 }
 
 }  // namespace glet::web

@@ -9,6 +9,7 @@
 
 #include "glet/time.h"
 #include "glet/web/grpc_stream.h"
+#include "glet/web/guard.h"
 #include "glet/web/h2_session.h"
 
 namespace glet::web {
@@ -46,6 +47,7 @@ struct GrpcShared {
   const h2::Api& api;
   GrpcLimits limits;
   GrpcHandler& handler;
+  GuardView guard;
   std::size_t held_bytes = 0;          // of messages that are not whole
   std::size_t unsent_bytes = 0;        // of answers, when they were counted last
   std::vector<GrpcConnection*> dirty;  // with something to send
@@ -54,13 +56,14 @@ struct GrpcShared {
 // One peer: its socket, its HTTP/2 session and its calls. The door drives it.
 class GrpcConnection : private H2Session::Events {
  public:
-  // Takes `fd`, a non-blocking socket.
+  // Takes `fd`, a non-blocking socket, as the guard's TLS or as it is.
   GrpcConnection(int fd, std::uint64_t number, GrpcShared& shared, Nanos now);
   ~GrpcConnection() override;
   GrpcConnection(const GrpcConnection&) = delete;
   GrpcConnection& operator=(const GrpcConnection&) = delete;
 
-  int fd() const { return fd_; }
+  int fd() const { return channel_.fd(); }
+  bool is_shaking() const { return channel_.is_shaking(); }
   std::uint64_t number() const { return number_; }
 
   enum class Read { kDrained, kMore, kGone };
@@ -106,21 +109,22 @@ class GrpcConnection : private H2Session::Events {
   void on_pong() override { pinged_ = kNever; }
 
   void begin(GrpcStream& stream);
+  bool admit(GrpcStream& stream);
   void take_unary(GrpcStream& stream);
   void take_stream(GrpcStream& stream);
   void refuse_message(GrpcStream& stream, GrpcReader::Next why);
   void count_held(GrpcStream& stream);
   bool write();
   void mark_dirty();
-  void tell_stranger() const;
+  void tell_stranger();
   void end_streams();
   void end_at_once();
   void look_at_arriving(GrpcStream& stream);
   void look_at_leaving(GrpcStream& stream);
 
-  int fd_;
   std::uint64_t number_;
   GrpcShared& shared_;
+  Channel channel_;
   H2Session session_;
   WriteQueue queue_;
   std::vector<std::unique_ptr<GrpcStream>> streams_;  // open, or to be used again

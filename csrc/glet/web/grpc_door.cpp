@@ -22,6 +22,7 @@ constexpr std::uint64_t kListener = ~std::uint64_t{0};
 constexpr int kEvents = 64;
 constexpr int kAccepts = 64;
 constexpr int kFlushes = 4;
+constexpr int kHandshakes = 8;
 constexpr std::size_t kReadBytes = 256 << 10;
 constexpr Nanos kSweepEvery = std::chrono::milliseconds(500);
 
@@ -47,9 +48,9 @@ void set_interest(int epoll, int operation, int fd, std::uint32_t events, std::u
 }  // namespace
 
 GrpcDoor::GrpcDoor(const std::string& address, const std::string& libnghttp2,
-                   const GrpcLimits& limits)
+                   const GrpcLimits& limits, std::shared_ptr<Guard> guard)
     : address_(address),
-      shared_{h2::load(libnghttp2), limits, calls_, 0, 0, {}},
+      shared_{h2::load(libnghttp2), limits, calls_, GuardView(std::move(guard)), 0, 0, {}},
       calls_(*this, shared_.limits),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kReadBytes)) {
   listener_ = listen_at(address_);
@@ -91,8 +92,10 @@ void GrpcDoor::accept(Nanos now) {
     }
     if (connections_.size() >= shared_.limits.max_connections) {
       static const std::string refusal = too_many();
-      [[maybe_unused]] const ssize_t sent =
-          ::send(fd, refusal.data(), refusal.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (!shared_.guard.has_tls()) {
+        [[maybe_unused]] const ssize_t sent =
+            ::send(fd, refusal.data(), refusal.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      }
       ::close(fd);
       continue;
     }
@@ -123,6 +126,7 @@ bool GrpcDoor::receive(Nanos now) {
   std::array<epoll_event, kEvents> events;
   const int ready = ::epoll_wait(epoll_, events.data(), kEvents, 0);
   bool more = ready == kEvents;
+  int handshakes = 0;
   for (int i = 0; i < ready; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     if (event.data.u64 == kListener) {
@@ -132,6 +136,11 @@ bool GrpcDoor::receive(Nanos now) {
     std::unique_ptr<GrpcConnection>* found = connections_.find(event.data.u64);
     if (found == nullptr) continue;
     GrpcConnection& connection = **found;
+    // A handshake costs as much as hundreds of requests: the others wait for the next burst.
+    if (connection.is_shaking() && ++handshakes > kHandshakes) {
+      more = true;
+      continue;
+    }
     if ((event.events & EPOLLOUT) != 0) connection.writable();
     if ((event.events & ~std::uint32_t{EPOLLOUT}) == 0) continue;
     if (connection.is_deaf()) {

@@ -14,14 +14,16 @@
 
 namespace glet::web {
 
-// gRPC of the Open Inference Protocol v2, over HTTP/2 without TLS, on the frontend's loop thread.
+// gRPC of the Open Inference Protocol v2, over HTTP/2, on the frontend's loop thread.
 //
 //   listener -> connection: socket, HTTP/2 session -> calls -> OipCalls -> DoorHost::submit()
 class GrpcDoor : public net::Door {
  public:
   // Listens at "HOST:PORT" (port 0: any) and opens nghttp2. Throws ConfigError naming an address
   // that is malformed or in use, DeviceError without the library.
-  GrpcDoor(const std::string& address, const std::string& libnghttp2, const GrpcLimits& limits);
+  // `guard` says who gets in; nullptr: everybody, without TLS.
+  GrpcDoor(const std::string& address, const std::string& libnghttp2, const GrpcLimits& limits,
+           std::shared_ptr<Guard> guard = nullptr);
   ~GrpcDoor() override;
   GrpcDoor(const GrpcDoor&) = delete;
   GrpcDoor& operator=(const GrpcDoor&) = delete;

@@ -74,6 +74,7 @@ void GrpcConnection::look_at_leaving(GrpcStream& stream) {
 void GrpcConnection::stop() {
   if (is_stopping_) return;
   is_stopping_ = true;
+  is_over_ = is_over_ || is_shaking();
   session_.announce_end();
   mark_dirty();
 }
@@ -88,7 +89,7 @@ void GrpcConnection::end_streams() {
 }
 
 std::size_t GrpcConnection::unsent() const {
-  std::size_t count = queue_.size() > 0 ? 1 : 0;
+  std::size_t count = queue_.size() > 0 || channel_.is_sending() ? 1 : 0;
   for (const auto& stream : streams_) {
     if (!stream->is_open) continue;
     if (stream->ended || !stream->out.empty() || !stream->calls.empty()) ++count;

@@ -17,10 +17,12 @@ enum class GrpcStatus : std::uint32_t {
   kInvalidArgument = 3,
   kDeadlineExceeded = 4,
   kNotFound = 5,
+  kPermissionDenied = 7,
   kResourceExhausted = 8,
   kUnimplemented = 12,
   kInternal = 13,
   kUnavailable = 14,
+  kUnauthenticated = 16,
 };
 
 GrpcStatus grpc_status(OipCode code);

@@ -25,6 +25,12 @@ constexpr std::array<std::string_view, 15> kPythonMethods{
     "TraceSetting",
     "LogSettings",
 };
+// Those of them that only read.
+constexpr std::array<std::string_view, 7> kReads{
+    "ServerMetadata",         "ModelMetadata",   "ModelConfig",
+    "ModelStatistics",        "RepositoryIndex", "SystemSharedMemoryStatus",
+    "CudaSharedMemoryStatus",
+};
 
 }  // namespace
 
@@ -42,6 +48,21 @@ GrpcMethod grpc_method(std::string_view path) {
   return known ? GrpcMethod::kPython : GrpcMethod::kUnknown;
 }
 
+Need grpc_need(GrpcMethod method, std::string_view path) {
+  switch (method) {
+    case GrpcMethod::kServerLive:
+    case GrpcMethod::kServerReady:
+      return Need::kNothing;
+    case GrpcMethod::kPython:
+      break;
+    default:
+      return Need::kUse;
+  }
+  if (!path.starts_with(kService)) return Need::kNothing;  // grpc.health.v1
+  const bool reads = std::ranges::find(kReads, path.substr(kService.size())) != kReads.end();
+  return reads ? Need::kUse : Need::kAdmin;
+}
+
 void GrpcStream::reuse() {
   remote_ended = answered = ended = closed = false;
   out.clear();
@@ -51,6 +72,7 @@ void GrpcStream::reuse() {
   encoding = GrpcEncoding::kIdentity;
   is_post = is_grpc = accepts_gzip = has_headers = has_message = bad_timeout = false;
   is_paused = is_queued = false;
+  right = Right::kNone;
   path.clear();
   traceparent.clear();
   headers.clear();

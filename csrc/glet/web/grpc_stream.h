@@ -11,6 +11,7 @@
 #include "glet/web/grpc_reader.h"
 #include "glet/web/h2_session.h"
 #include "glet/web/pace.h"
+#include "glet/web/tokens.h"
 
 namespace glet::web {
 
@@ -26,6 +27,8 @@ enum class GrpcMethod : std::uint8_t {
 
 // What ":path" says: "/inference.GRPCInferenceService/ModelInfer".
 GrpcMethod grpc_method(std::string_view path);
+// What it takes; `path` tells those apart that Python answers.
+Need grpc_need(GrpcMethod method, std::string_view path);
 
 enum class GrpcEncoding : std::uint8_t { kIdentity, kGzip, kUnknown };
 
@@ -42,6 +45,7 @@ struct GrpcStream : H2Stream {
   bool is_queued = false;    // among those that go on with the next flush
   bool is_open = false;
   bool bad_timeout = false;
+  Right right = Right::kNone;  // of the token that came
   std::string path;
   std::string traceparent;                                   // of W3C Trace Context, or empty
   std::vector<std::pair<std::string, std::string>> headers;  // for Python's calls only

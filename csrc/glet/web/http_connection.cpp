@@ -1,8 +1,6 @@
 #include "glet/web/http_connection.h"
 
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -52,17 +50,16 @@ void pack(HttpAnswer& answer, Packing packing) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(int fd, const HttpLimits& limits, Nanos now)
-    : parser(limits), last_moved(now), fd_(fd) {}
-
-HttpConnection::~HttpConnection() {
-  ::close(fd_);
+HttpConnection::HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits,
+                               bool heads, Nanos now)
+    : parser(limits, heads), last_moved(now), channel_(fd, std::move(tls)) {
+  if (is_shaking()) head_since = now;
 }
 
 HttpConnection::Io HttpConnection::read(Nanos now) {
   char thrown_away[4096];
   const std::span<char> space = lingering || last ? std::span<char>(thrown_away) : parser.space();
-  const ssize_t got = ::recv(fd_, space.data(), space.size(), 0);
+  const ssize_t got = channel_.read(std::as_writable_bytes(space));
   if (got == 0) return Io::kClosed;
   if (got < 0) {
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? Io::kBlocked : Io::kClosed;
@@ -153,8 +150,8 @@ bool HttpConnection::is_behind() const {
 }
 
 HttpConnection::Io HttpConnection::write(Nanos now) {
-  if (unsent_ > 0) leaving.begin(now);
-  while (unsent_ > 0) {
+  if (sending()) leaving.begin(now);
+  while (sending()) {
     std::array<iovec, kMostVectors> vectors;
     std::size_t count = 0;
     for (auto piece = out_.begin(); piece != out_.end() && count < vectors.size(); ++piece) {
@@ -164,10 +161,7 @@ HttpConnection::Io HttpConnection::write(Nanos now) {
           piece->is_frame ? reinterpret_cast<const char*>(piece->frame.data()) : piece->text.data();
       vectors[count++] = {const_cast<char*>(data) + skip, piece->size() - skip};
     }
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = count;
-    const ssize_t done = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    const ssize_t done = channel_.write(std::span(vectors).first(count));
     if (done < 0) {
       if (errno == EINTR) continue;
       return errno == EAGAIN || errno == EWOULDBLOCK ? Io::kBlocked : Io::kClosed;
@@ -196,7 +190,7 @@ void HttpConnection::sent(std::size_t bytes) {
 
 void HttpConnection::linger() {
   lingering = true;
-  ::shutdown(fd_, SHUT_WR);
+  channel_.shut();
 }
 
 }  // namespace glet::web

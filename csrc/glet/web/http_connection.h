@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "glet/time.h"
+#include "glet/web/channel.h"
 #include "glet/web/http_answer.h"
 #include "glet/web/http_parser.h"
 #include "glet/web/pace.h"
@@ -19,11 +21,11 @@ namespace glet::web {
 // they are made in.
 class HttpConnection {
  public:
-  // Owns the descriptor, which does not block.
-  HttpConnection(int fd, const HttpLimits& limits, Nanos now);
+  // Owns the descriptor, which does not block. With `heads`, see HttpParser.
+  HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits, bool heads,
+                 Nanos now);
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
-  ~HttpConnection();
 
   enum class Io { kDone, kBlocked, kClosed };
   // One read into the parser; behind the last request what comes is thrown away.
@@ -55,8 +57,11 @@ class HttpConnection {
 
   // Another request may be taken: not too many are in flight, not too much waits to be sent.
   bool has_room() const;
-  bool sending() const { return unsent_ > 0; }
-  bool quiet() const { return slots_.empty() && unsent_ == 0; }
+  bool sending() const { return unsent_ > 0 || channel_.is_sending(); }
+  bool quiet() const { return slots_.empty() && !sending(); }
+  // Another read() has something at once.
+  bool has_pending() const { return channel_.has_pending(); }
+  bool is_shaking() const { return channel_.is_shaking(); }
   // More waits to be sent than a client that reads leaves.
   bool is_behind() const;
   // Bytes of requests that are not answered, and of answers that are not sent.
@@ -65,19 +70,19 @@ class HttpConnection {
   // closing with unread bytes would take back what was sent.
   void linger();
 
-  int fd() const { return fd_; }
+  int fd() const { return channel_.fd(); }
   HttpParser parser;
   bool dirty = false;    // among those to flush
   bool last = false;     // no request is taken any more; closed when all is sent
-  bool refused = false;  // its bytes are no HTTP
+  bool refused = false;  // its bytes are no HTTP, or nobody's who may
   bool lingering = false;
-  unsigned interest = 0;    // what epoll waits for
-  bool hopeless = false;    // to be dropped when it has its turn
-  std::size_t counted = 0;  // of held(), by the door
-  Nanos last_moved;         // bytes went in or out
-  Nanos head_since = kNever;
-  Pace arriving;  // of a body
-  Pace leaving;   // of answers
+  unsigned interest = 0;      // what epoll waits for
+  bool hopeless = false;      // to be dropped when it has its turn
+  std::size_t counted = 0;    // of held(), by the door
+  Nanos last_moved;           // bytes went in or out
+  Nanos head_since = kNever;  // that a head, or a handshake, has not been whole
+  Pace arriving;              // of a body
+  Pace leaving;               // of answers
 
  private:
   struct Piece {
@@ -90,7 +95,7 @@ class HttpConnection {
   std::string& tail();
   void sent(std::size_t bytes);
 
-  int fd_;
+  Channel channel_;
   std::deque<Slot> slots_;
   std::uint64_t first_ = 1;  // number of slots_.front()
   std::size_t held_ = 0;     // of bodies

@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view kTooMany = "too many connections";
 constexpr std::size_t kBurst = 128;     // connections before the frontend's own sockets
 constexpr int kAcceptBurst = 64;        // likewise
+constexpr int kHandshakeBurst = 8;      // likewise
 constexpr std::uint64_t kListener = 0;  // no connection has this tag
 constexpr Nanos kSweepEvery = std::chrono::milliseconds(500);
 constexpr Nanos kLinger = std::chrono::seconds(2);
@@ -28,8 +29,12 @@ constexpr std::size_t kMostTurnedAway = 64;  // that are let finish what they sa
 
 }  // namespace
 
-HttpDoor::HttpDoor(const std::string& address, const HttpDoorOptions& options)
-    : options_(options), address_(address), epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+HttpDoor::HttpDoor(const std::string& address, const HttpDoorOptions& options,
+                   std::shared_ptr<Guard> guard)
+    : options_(options),
+      guard_(std::move(guard)),
+      address_(address),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   if (epoll_ < 0) throw DeviceError(std::string("[HttpDoor] epoll: ") + std::strerror(errno));
   try {
     listener_ = listen_at(address_);
@@ -72,7 +77,8 @@ void HttpDoor::accept_all(Nanos now) {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const auto [tag, connection] = connections_.take();
-    *connection = std::make_unique<HttpConnection>(fd, options_.limits, now);
+    *connection = std::make_unique<HttpConnection>(fd, guard_.begin(Alpn::kHttp1), options_.limits,
+                                                   guard_.tokens() != nullptr, now);
     epoll_event event{};
     event.events = (*connection)->interest = EPOLLIN;
     event.data.u64 = tag;
@@ -86,15 +92,18 @@ void HttpDoor::accept_all(Nanos now) {
 }
 
 void HttpDoor::turn_away(int fd) {
-  std::string text;
-  append_answer(text, http_error(503, kTooMany), false, 1, true);
-  [[maybe_unused]] const auto sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+  if (!guard_.has_tls()) {
+    std::string text;
+    append_answer(text, http_error(503, kTooMany), false, 1, true);
+    [[maybe_unused]] const auto sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+  }
   ::close(fd);
 }
 
 bool HttpDoor::receive(Nanos now) {
   std::array<epoll_event, kBurst> events;
   const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
+  int handshakes = 0;
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     const std::uint64_t tag = event.data.u64;
@@ -105,6 +114,8 @@ bool HttpDoor::receive(Nanos now) {
     auto* found = connections_.find(tag);
     if (found == nullptr) continue;
     HttpConnection& connection = **found;
+    // A handshake costs as much as hundreds of requests: the others wait for the next burst.
+    if (connection.is_shaking() && ++handshakes > kHandshakeBurst) continue;
     bool gone = (event.events & (EPOLLERR | EPOLLHUP)) != 0;
     if (!gone && (event.events & EPOLLIN) != 0) {
       gone = connection.read(now) == HttpConnection::Io::kClosed;
@@ -115,7 +126,7 @@ bool HttpDoor::receive(Nanos now) {
       settle(tag, now);
     }
   }
-  return count == static_cast<int>(events.size());
+  return count == static_cast<int>(events.size()) || handshakes > kHandshakeBurst;
 }
 
 void HttpDoor::flush(Nanos now) {
@@ -144,6 +155,9 @@ void HttpDoor::settle(std::uint64_t tag, Nanos now) {
                                     "try again later"));
     }
     const bool was_full = !connection.has_room();
+    // TLS may hold what the socket does not tell of any more.
+    const bool has_more = !was_full && !stopping_ && connection.has_pending();
+    if (has_more && connection.read(now) == HttpConnection::Io::kClosed) return drop(tag);
     switch (connection.write(now)) {
       case HttpConnection::Io::kClosed:
         return drop(tag);
@@ -151,7 +165,7 @@ void HttpDoor::settle(std::uint64_t tag, Nanos now) {
         again = false;
         break;
       case HttpConnection::Io::kDone:
-        again = was_full && connection.has_room();
+        again = has_more || (was_full && connection.has_room());
     }
   }
   count_held(connection);
@@ -167,7 +181,8 @@ void HttpDoor::settle(std::uint64_t tag, Nanos now) {
 // What counts as slow is what the client is waited for, not what waits here for its turn.
 void HttpDoor::wait_for_client(HttpConnection& connection, Nanos now) {
   const bool reads = connection.has_room() && !stopping_;
-  if (!reads || !connection.parser.in_head()) {
+  const bool begins = reads && connection.parser.in_head();
+  if (!begins && !connection.is_shaking()) {
     connection.head_since = kNever;
   } else if (connection.head_since == kNever) {
     connection.head_since = now;

@@ -9,6 +9,7 @@
 
 #include "glet/net/door.h"
 #include "glet/net/slot_table.h"
+#include "glet/web/guard.h"
 #include "glet/web/http_connection.h"
 #include "glet/web/http_route.h"
 #include "glet/web/oip_call.h"
@@ -36,8 +37,10 @@ struct HttpDoorOptions {
 class HttpDoor : public net::Door, private OipCalls::Owner {
  public:
   // Listens at HOST:PORT, shared with other processes that do (SO_REUSEPORT); port 0 or `*` is a
-  // free one. Throws ConfigError naming the address.
-  HttpDoor(const std::string& address, const HttpDoorOptions& options);
+  // free one. `guard` says who gets in; nullptr: everybody, without TLS. Throws ConfigError naming
+  // the address.
+  HttpDoor(const std::string& address, const HttpDoorOptions& options,
+           std::shared_ptr<Guard> guard = nullptr);
   ~HttpDoor() override;
   HttpDoor(const HttpDoor&) = delete;
   HttpDoor& operator=(const HttpDoor&) = delete;
@@ -81,6 +84,8 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   void refuse(HttpConnection& connection, HttpAnswer answer);
   void count_held(HttpConnection& connection);
   void take_requests(std::uint64_t tag, HttpConnection& connection, Nanos now);
+  // Whether the request may go on; else it is answered, or will be once it is whole.
+  bool admit(std::uint64_t tag, HttpConnection& connection, const HttpRequest& request);
   void on_request(const At& at, const HttpRequest& request, Nanos now);
   void on_infer(const At& at, const HttpRoute& route, const HttpRequest& request, Nanos now);
   void on_health(const At& at, const HttpRoute& route);
@@ -98,6 +103,7 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   void oip_failed(std::uint64_t call, OipCode code, std::string_view message) override;
 
   HttpDoorOptions options_;
+  GuardView guard_;
   std::string address_;
   int epoll_ = -1;
   int listener_ = -1;

@@ -145,16 +145,22 @@ bool HttpParser::on_head() {
     return bad(400, "Content-Length and Transfer-Encoding are both given; one of them is valid");
   }
   head_bytes_ = parsed_;
+  if (length_.value_or(0) > limits_.body_bytes) {
+    return bad(413, "a body of " + std::to_string(*length_) + " bytes; at most " +
+                        std::to_string(limits_.body_bytes) + " are taken");
+  }
+  if (!heads_) return begin_body();
+  stage_ = Stage::kHead;
+  return true;
+}
+
+bool HttpParser::begin_body() {
   if (chunked_) {
     joined_ = std::make_shared<std::string>();
     stage_ = Stage::kChunk;
     return true;
   }
   const std::uint64_t length = length_.value_or(0);
-  if (length > limits_.body_bytes) {
-    return bad(413, "a body of " + std::to_string(length) + " bytes; at most " +
-                        std::to_string(limits_.body_bytes) + " are taken");
-  }
   stage_ = Stage::kBody;
   if (length > kBodyInBuffer) {
     own_body_ = std::make_shared_for_overwrite<char[]>(length);

@@ -195,7 +195,11 @@ bool HttpParser::step() {
 }
 
 HttpParser::Next HttpParser::next() {
-  while (stage_ != Stage::kDone && stage_ != Stage::kBad && step()) {
+  while (stage_ != Stage::kDone && stage_ != Stage::kBad && stage_ != Stage::kHead && step()) {
+  }
+  if (stage_ == Stage::kHead) {
+    fill_head();
+    return Next::kHead;
   }
   if (stage_ == Stage::kBad) return Next::kBad;
   if (stage_ == Stage::kDone) {
@@ -209,7 +213,7 @@ HttpParser::Next HttpParser::next() {
   return Next::kContinue;
 }
 
-void HttpParser::finish() {
+void HttpParser::fill_head() {
   request_.method = text(method_);
   request_.target = text(target_);
   request_.minor = minor_;
@@ -219,7 +223,13 @@ void HttpParser::finish() {
   }
   request_.keep_alive = !close_ && (minor_ == 1 || stay_);
   request_.has_length = chunked_ || length_.has_value();
+  request_.has_body = chunked_ || length_.value_or(0) > 0;
   request_.keep.reset();
+  request_.body = {};
+}
+
+void HttpParser::finish() {
+  fill_head();
   if (own_body_) {
     request_.keep = own_body_;
     request_.body = std::as_bytes(std::span(own_body_.get(), own_filled_));

@@ -34,6 +34,7 @@ struct HttpRequest {
   std::shared_ptr<const void> keep;  // owns a large body; empty: it lies in the connection's buffer
   bool keep_alive = true;
   bool has_length = false;  // said how long its body is, be it nothing
+  bool has_body = false;    // or is about to have one
 
   std::string_view path() const { return target.substr(0, target.find('?')); }
   // The value of the first header of that name, in whatever case; nothing without.
@@ -55,11 +56,14 @@ class HttpParser {
   enum class Next {
     kMore,      // give it more bytes
     kContinue,  // the same, but the client waits for "100 Continue"; said once per request
+    kHead,      // request() has all but its body, where heads were asked for; go_on() goes on
     kRequest,   // request() is whole
     kBad,       // error(); nothing more comes out of this connection
   };
 
-  explicit HttpParser(const HttpLimits& limits) : limits_(limits) {}
+  // With `heads`, next() stops behind each head, before there is memory for the body.
+  explicit HttpParser(const HttpLimits& limits, bool heads = false)
+      : limits_(limits), heads_(heads) {}
 
   // Where to put the next bytes, never empty; of a large body the rest of its own memory.
   std::span<char> space();
@@ -67,6 +71,8 @@ class HttpParser {
   Next next();
   const HttpRequest& request() const { return request_; }
   const HttpError& error() const { return error_; }
+  // The body of the request whose head was said.
+  void go_on() { begin_body(); }
   // Done with the request; what is behind it is next.
   void pop();
 
@@ -82,7 +88,18 @@ class HttpParser {
   void give_up();
 
  private:
-  enum class Stage { kLine, kField, kBody, kChunk, kChunkData, kChunkEnd, kTrailer, kDone, kBad };
+  enum class Stage {
+    kLine,
+    kField,
+    kHead,
+    kBody,
+    kChunk,
+    kChunkData,
+    kChunkEnd,
+    kTrailer,
+    kDone,
+    kBad
+  };
   // A part of the buffer, counted from the begin of the request: the buffer may move.
   struct Part {
     std::size_t at = 0;
@@ -103,6 +120,7 @@ class HttpParser {
   bool on_request_line(std::string_view line);
   bool on_field(std::string_view line);
   bool on_head();
+  bool begin_body();
   bool on_length(std::string_view value);
   bool on_encoding(std::string_view value);
   void on_connection(std::string_view value);
@@ -111,9 +129,11 @@ class HttpParser {
   void drop_decoded();
   void reserve(std::size_t bytes);
   bool step();
+  void fill_head();
   void finish();
 
   HttpLimits limits_;
+  bool heads_;
   std::unique_ptr<char[]> buffer_;
   std::size_t capacity_ = 0;
   std::size_t start_ = 0;  // of the request at hand

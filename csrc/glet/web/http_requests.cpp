@@ -65,6 +65,9 @@ void HttpDoor::take_requests(std::uint64_t tag, HttpConnection& connection, Nano
         refuse(connection, http_error(error.status, error.message));
         return;
       }
+      case HttpParser::Next::kHead:
+        if (!admit(tag, connection, connection.parser.request())) return;
+        break;
       case HttpParser::Next::kRequest: {
         const HttpRequest& request = connection.parser.request();
         const std::uint64_t slot = connection.open(request);
@@ -75,6 +78,35 @@ void HttpDoor::take_requests(std::uint64_t tag, HttpConnection& connection, Nano
       }
     }
   }
+}
+
+// By the head, so that nobody's body is not read. False when nothing more comes.
+bool HttpDoor::admit(std::uint64_t tag, HttpConnection& connection, const HttpRequest& request) {
+  const Need need = http_need(request.method, request.path());
+  const auto given = request.header("authorization");
+  const Tokens* tokens = guard_.tokens();
+  const Right right = tokens != nullptr && given ? tokens->right_of_header(*given) : Right::kNone;
+  if (tokens == nullptr || allows(right, need)) {
+    connection.parser.go_on();
+    return true;
+  }
+  HttpAnswer made = right == Right::kNone ? http_error(401, kNoToken) : http_error(403, kNoRight);
+  if (right == Right::kNone) {
+    made.headers.emplace_back(
+        "WWW-Authenticate",
+        given ? R"(Bearer realm="glet", error="invalid_token")" : R"(Bearer realm="glet")");
+  }
+  const std::uint64_t slot = connection.open(request);
+  if (request.has_body) {
+    connection.last = connection.refused = true;
+    connection.answer(slot, std::move(made), false);
+    return false;
+  }
+  answer({tag, connection, slot}, std::move(made));
+  connection.parser.go_on();
+  connection.parser.next();
+  connection.parser.pop();
+  return !connection.last;
 }
 
 void HttpDoor::on_request(const At& at, const HttpRequest& request, Nanos now) {

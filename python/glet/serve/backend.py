@@ -141,7 +141,11 @@ class Backend:
         if self._config.data:
             check_bind(self._config.data, insecure=self._cluster.insecure)
         if self._config.metrics:
-            self._metrics = BackendMetrics(self._config.metrics, insecure=self._cluster.insecure)
+            self._metrics = BackendMetrics(
+                self._config.metrics,
+                insecure=self._cluster.insecure,
+                security=self._cluster.security,
+            )
             logger.info("metrics at http://%s/metrics", self._metrics.address)
         hello = Hello(version=VERSION, role="backend", name=self._name)
         self._channel: RouterChannel[FrontendToBackend] = RouterChannel(

@@ -1,6 +1,7 @@
 """What a backend tells Prometheus: its device, and the gpulets and executors on it."""
 
 import glet
+from glet.config.security import SecurityConfig
 from glet.observe.busy import BusyDevices
 from glet.observe.metrics import Snapshot, render_metrics
 from glet.serve.metrics_server import MetricsServer
@@ -11,12 +12,14 @@ from glet.wire.messages import BackendState
 class BackendMetrics:
     """Keeps the last state; whoever scrapes gets that."""
 
-    def __init__(self, address: str, *, insecure: bool) -> None:
+    def __init__(
+        self, address: str, *, insecure: bool, security: SecurityConfig | None = None
+    ) -> None:
         """Listens at `address`, HOST:PORT. Raises ConfigError."""
         self._busy = BusyDevices()
         # Replaced as a whole: a scrape is in a thread of its own.
         self._told: tuple[BackendState | None, dict[tuple[str, int], float]] = (None, {})
-        self._server = MetricsServer(address, self._page, insecure=insecure)
+        self._server = MetricsServer(address, self._page, insecure=insecure, security=security)
 
     @property
     def address(self) -> str:

@@ -5,28 +5,37 @@ from typing import Any
 from glet.config.cluster import ClusterConfig
 from glet.native import core
 from glet.serve.nghttp2_path import nghttp2_path
+from glet.serve.web_guard import WebGuard
 from glet.wire.address import check_web_bind
 
 
-def open_doors(loop: Any, cluster: ClusterConfig) -> dict[str, str]:
+def open_doors(loop: Any, cluster: ClusterConfig) -> tuple[dict[str, str], WebGuard]:
     """Opens what the cluster asks for, before the loop starts: HOST:PORT by protocol.
 
-    Raises ConfigError when an address is malformed, taken, or beyond this machine without
-    `insecure`, and for gRPC when there is no nghttp2.
+    With who guards them; call its renew() every second or so.
+
+    Raises ConfigError when an address is malformed, taken, or beyond this machine with neither a
+    guard nor `insecure`, and for gRPC when there is no nghttp2.
     """
+    guard = WebGuard(cluster.security, cluster.dashboard_token)
     opened = {}
+    for address in filter(None, (cluster.http, cluster.grpc)):
+        check_web_bind(address, insecure=cluster.insecure, guarded=cluster.security.web_guarded)
     if cluster.http:
-        check_web_bind(cluster.http, insecure=cluster.insecure)
         opened["http"] = core.add_http_door(
-            loop, cluster.http, cluster.http_max_body_mb, cluster.http_max_connections
+            loop,
+            cluster.http,
+            cluster.http_max_body_mb,
+            cluster.http_max_connections,
+            guard=guard.core,
         )
     if cluster.grpc:
-        check_web_bind(cluster.grpc, insecure=cluster.insecure)
         opened["grpc"] = core.add_grpc_door(
             loop,
             cluster.grpc,
             nghttp2_path(),
             cluster.http_max_body_mb,
             cluster.http_max_connections,
+            guard=guard.core,
         )
-    return opened
+    return opened, guard

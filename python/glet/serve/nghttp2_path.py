@@ -34,10 +34,10 @@ def opens(library: str) -> bool:
     return True
 
 
-def brought_by_pycurl() -> list[Path]:
-    """Copies of the library in the folder beside pycurl's own; its wheel has one."""
+def brought_by_pycurl(name: str = "libnghttp2") -> list[Path]:
+    """Copies of a library in the folder beside pycurl's own; its wheel has one."""
     found = find_spec("pycurl")
     if found is None or found.origin is None:
         return []
     beside = Path(found.origin).parents[1 if found.submodule_search_locations else 0]
-    return sorted((beside / "pycurl.libs").glob("libnghttp2-*.so*"))
+    return sorted((beside / "pycurl.libs").glob(f"{name}-*.so*"))

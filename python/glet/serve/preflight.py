@@ -12,6 +12,7 @@ from glet.profiles import latency_csv
 from glet.serve.backend import device_info
 from glet.serve.frontend import static_plan
 from glet.serve.repository import Entry, Repository
+from glet.serve.web_guard import WebGuard
 from glet.types.plan import GpuletPlan, Plan
 from glet.wire.address import check_bind, check_web_bind
 
@@ -23,7 +24,8 @@ def check_cluster(cluster: ClusterConfig) -> None:
     """
     check_bind(cluster.listen, insecure=cluster.insecure)
     for address in filter(None, (cluster.http, cluster.grpc)):
-        check_web_bind(address, insecure=cluster.insecure)
+        check_web_bind(address, insecure=cluster.insecure, guarded=cluster.security.web_guarded)
+    WebGuard(cluster.security, cluster.dashboard_token)
     repository = Repository(Path(cluster.models))
     entries = {entry.name: entry for entry in repository.entries()}
     for name in repository.app_names():

@@ -27,13 +27,14 @@ def check_bind(endpoint: str, *, insecure: bool) -> None:
         )
 
 
-def check_web_bind(address: str, *, insecure: bool) -> None:
-    """The same for the HOST:PORT of a door."""
+def check_web_bind(address: str, *, insecure: bool, guarded: bool = False) -> None:
+    """The same for the HOST:PORT of a door; `guarded`: it has TLS and asks who is there."""
     web = _WEB.fullmatch(address)
     if web is None:
         raise ConfigError(f"{address!r} is no address; valid is HOST:PORT, as in 127.0.0.1:8000")
-    if not insecure and _LOOPBACK.fullmatch(web["host"]) is None:
+    if not (insecure or guarded) and _LOOPBACK.fullmatch(web["host"]) is None:
         raise ConfigError(
-            f"{address} can be reached from outside this machine without authentication; "
-            "bind 127.0.0.1:PORT, or say --insecure in a network you trust"
+            f"{address} can be reached from outside this machine without authentication; give "
+            "[security] tls_cert and tls_key with tokens_file or tls_client_ca, bind "
+            "127.0.0.1:PORT, or say --insecure in a network you trust"
         )

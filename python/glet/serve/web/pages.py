@@ -46,14 +46,25 @@ class Pages:
     """All of them, over one monitor."""
 
     def __init__(
-        self, monitor: Monitor, loads: Loads, reply: Reply, *, triton: bool, token: str
+        self,
+        monitor: Monitor,
+        loads: Loads,
+        reply: Reply,
+        *,
+        triton: bool,
+        token: str,
+        guarded: bool = False,
     ) -> None:
-        """With `token`, who sends it as `Authorization: Bearer` may load and unload models."""
+        """With `token`, who sends it as `Authorization: Bearer` may load and unload models.
+
+        `guarded`: the core has tokens of its own and lets only those through who may.
+        """
         self._monitor = monitor
         self._loads = loads
         self._reply = reply
         self._triton = triton
         self._token = token
+        self._guarded = guarded
         self._assets = {
             file.name: (KINDS["." + file.name.rpartition(".")[2]], file.read_bytes())
             for file in files("glet.serve.web").joinpath("dashboard").iterdir()
@@ -83,7 +94,10 @@ class Pages:
         after = asked.query.get("after", "0")
         if not (after.isascii() and after.isdecimal() and len(after) < 16):
             raise InvalidInputError(f"after is {after[:20]!r}; valid is `seq` of an earlier answer")
-        state = {**self._monitor.state(int(after)), "can_change": bool(self._token)}
+        state = {
+            **self._monitor.state(int(after)),
+            "can_change": self._guarded or bool(self._token),
+        }
         return json_answer(state, 200, (("cache-control", "no-store"),))
 
     def _change(self, verb: str, asked: Asked) -> WebAnswer | None:
@@ -103,6 +117,8 @@ class Pages:
         return None
 
     def _refusal(self, request: WebRequest) -> WebAnswer | None:
+        if self._guarded:
+            return None
         if not self._token:
             line = "this glet was started without a dashboard_token: models are not changed here"
             return json_answer({"error": line}, 403)
@@ -120,7 +136,12 @@ def add_pages(
     """As a cluster.toml says. Call tick() of what comes back once a second."""
     monitor = Monitor(watched, clock)
     pages = Pages(
-        monitor, loads, web.reply, triton=cluster.metrics.triton, token=cluster.dashboard_token
+        monitor,
+        loads,
+        web.reply,
+        triton=cluster.metrics.triton,
+        token=cluster.dashboard_token,
+        guarded=bool(cluster.security.tokens_file),
     )
     pages.add_to(web.routes)
     return monitor

@@ -20,7 +20,13 @@ async function ask() {
   const answer = await fetch(`/glet/state.json?after=${history.seq}`, {
     signal: AbortSignal.timeout(LIMIT_MS),
     cache: "no-store",
+    headers: token ? { authorization: `Bearer ${token}` } : {},
   });
+  if (answer.status === 401) {
+    lock();
+    at("unlock").hidden = false;
+    throw new Error("it needs a token; give one with “Unlock changes”");
+  }
   if (!answer.ok) throw new Error(`it answered ${answer.status}`);
   return answer.json();
 }
@@ -206,7 +212,8 @@ at("unlock").addEventListener("click", async () => {
   if (!(await asked(at("token-dialog")))) return;
   token = at("token").value;
   sessionStorage.setItem(TOKEN, token);
-  draw();
+  if (last) draw();
+  else turn();
 });
 
 // ---- colours
