@@ -26,7 +26,8 @@ enum class GrpcMethod : std::uint8_t {
 // What ":path" says: "/inference.GRPCInferenceService/ModelInfer".
 GrpcMethod grpc_method(std::string_view path);
 
-enum class GrpcEncoding : std::uint8_t { kIdentity, kGzip, kUnknown };
+// kPacked: gzip or deflate, which tell themselves apart.
+enum class GrpcEncoding : std::uint8_t { kIdentity, kPacked, kUnknown };
 
 // One gRPC call: its headers, the messages that came, and the requests under way for it.
 struct GrpcStream : H2Stream {
