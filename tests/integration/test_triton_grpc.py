@@ -253,7 +253,7 @@ def test_what_is_wrong_has_a_code_and_one_line(client: Any) -> None:
         ),
         (
             lambda: client.register_system_shared_memory("r", "/not_there", 4),
-            "NOT_FOUND",
+            "INVALID_ARGUMENT",
             "not_there",
         ),
     ]  # fmt: skip
