@@ -78,7 +78,18 @@ def test_a_frame_shows_devices_models_and_changes() -> None:
     assert cells.count("█") == pytest.approx(cells.count("░"), abs=1)
     assert any(line.startswith("gpu1 lost") and "idle" in line for line in shown)
     row = next(line for line in shown if line.strip().startswith("lenet"))
-    assert row.split()[1:] == ["100", "90.0", "5.00", "30.0", "25.0", "4.00", "7", "1.00", "0", "10"]
+    assert row.split()[1:] == [
+        "100",
+        "90.0",
+        "5.00",
+        "30.0",
+        "25.0",
+        "4.00",
+        "7",
+        "1.00",
+        "0",
+        "10",
+    ]
     assert any("4 s ago  plan 2" in line for line in shown)
 
 
