@@ -49,8 +49,9 @@ void GrpcCalls::serve_packed(GrpcConnection& connection, GrpcStream& stream, Nan
                 "a compressed message without a grpc-encoding that says how");
   }
   if (!has_zlib()) {
-    return fail(connection, stream, {}, GrpcStatus::kUnimplemented,
-                "compression needs libz.so.1, which this frontend does not have; identity is valid");
+    return fail(
+        connection, stream, {}, GrpcStatus::kUnimplemented,
+        "compression needs libz.so.1, which this frontend does not have; identity is valid");
   }
   std::string reason;
   auto plain = inflate(text_view(stream.in.message()), limits_.max_message_bytes, reason);
