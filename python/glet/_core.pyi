@@ -830,6 +830,7 @@ class FrontendLoop:
     def add_executor(self, executor: int, endpoint: str) -> None: ...
     def remove_executor(self, executor: int) -> None: ...
     def set_starting(self, starting: bool) -> None: ...
+    def set_ready(self, ready: bool) -> None: ...
     def set_routes(self, name: str, routes: Sequence[tuple[int, int, int, float]]) -> None:
         """Takes (executor, gpulet, model, weight) tuples."""
 
@@ -868,7 +869,7 @@ class FrontendLoop:
         ArgumentError for a ratio that is not in 0..1.
         """
 
-    def take_traces(self) -> list[tuple[str, str, str, str, int, int, int, int, int, int]]:
+    def take_traces(self) -> list[tuple[Any, ...]]:
         """Traced requests that ended, oldest first: rows of serve.tracing.TracedRequest."""
 
     def traces_dropped(self) -> int:

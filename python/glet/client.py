@@ -55,7 +55,8 @@ class Client:
 
     `address` is `tcp://HOST:PORT` or `ipc://PATH`. Nothing is sent, and no error raised, before
     the first request. `timeout_s` bounds a request that names no deadline; with a deadline it is
-    the deadline and some seconds, because the frontend itself says when it is too late.
+    the deadline and some seconds, because the frontend itself says when it is too late. What is not
+    answered by then is raised as UnavailableError and taken back, as far as it has not run.
 
     Arrays are sent as they are: a float64 array for a float32 input is an InvalidInputError.
     Lists and numbers take the dtype of the model's input. numpy has no bfloat16: such tensors are
@@ -182,18 +183,29 @@ class AsyncClient:
 
     async def models(self) -> dict[str, Any]:
         """See Client.models."""
-        self._listen()
-        return read_body(await self._ended(submit_op(self._loop, "models")))
+        return await self._ask("models")
 
     async def stats(self) -> dict[str, Any]:
         """See Client.stats."""
-        self._listen()
-        return read_body(await self._ended(submit_op(self._loop, "stats")))
+        return await self._ask("stats")
 
     async def observation(self) -> dict[str, Any]:
         """See Client.observation."""
+        return await self._ask("observation")
+
+    async def load(
+        self, model: str, *, slo_ms: float | None = None, max_batch: int | None = None
+    ) -> None:
+        """See Client.load."""
+        await self._ask("load", model=model, slo_ms=slo_ms, max_batch=max_batch)
+
+    async def unload(self, model: str, *, dependents: bool = False) -> None:
+        """See Client.unload."""
+        await self._ask("unload", model=model, dependents=dependents)
+
+    async def _ask(self, op: str, **fields: Any) -> dict[str, Any]:
         self._listen()
-        return read_body(await self._ended(submit_op(self._loop, "observation")))
+        return read_body(await self._ended(submit_op(self._loop, op, fields)))
 
     async def aclose(self) -> None:
         """Ends what is in flight as UnavailableError. Calling it twice is harmless."""

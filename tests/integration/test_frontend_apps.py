@@ -412,5 +412,10 @@ def test_a_traced_app_is_one_record_whatever_its_parts(rig: SimpleNamespace) -> 
     rig.client.infer(2, traceparent=f"00-{trace}-{span}-01")
     rig.executors[0].reply(rig.executors[0].request(), FAILED, b"no")
     rig.client.error()
-    rows = [(row[:4], row[-1]) for row in rig.loop.take_traces()]
+    records = rig.loop.take_traces()
+    rows = [(row[:4], row[-2]) for row in records]
+    stages = [[stage[:4] for stage in row[-1]] for row in records]
+    assert [stage[2] for stage in stages[0]] == ["ok"] * len(stages[0])
+    assert len(stages[0]) > 1
+    assert [stage[2] for stage in stages[1]] == ["failed"]
     assert rows == [(("app", "ok", trace, span), 3), (("app", "failed", trace, span), 0)]

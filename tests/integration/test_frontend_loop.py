@@ -455,7 +455,7 @@ def test_a_traced_request_tells_where_its_time_went(rig: SimpleNamespace) -> Non
     rig.client.infer(1, traceparent=f"00-{TRACE}-{SPAN}-01")
     rig.executors[0].reply(rig.executors[0].request(), OK, Y)
     rig.client.hear()
-    ((model, outcome, trace, span, ago_ns, total_ns, *parts, batch),) = rig.loop.take_traces()
+    ((model, outcome, trace, span, ago_ns, total_ns, *parts, batch, _),) = rig.loop.take_traces()
     assert (model, outcome, trace, span) == ("m", "ok", TRACE, SPAN)
     assert (parts, batch) == ([1_000_000, 0, 2_000_000], 3)
     assert ago_ns > 0
@@ -477,7 +477,7 @@ def test_a_traced_request_that_is_refused_is_traced_by_its_outcome(rig: SimpleNa
     rig.client.infer()
     rig.executors[0].reply(rig.executors[0].request(), LATE)
     rig.client.error()
-    ((model, outcome, *_, batch),) = rig.loop.take_traces()
+    ((model, outcome, *_, batch, _),) = rig.loop.take_traces()
     assert (model, outcome, batch) == ("m", "late", 0)
 
 

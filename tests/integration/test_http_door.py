@@ -423,7 +423,7 @@ def test_a_traceparent_is_of_its_own_request_only(rig: Rig) -> None:
     headers = {"Traceparent": f"00-{trace}-{span}-01"}
     infer(rig, body(), Y.tobytes(), headers=headers)
     infer(rig, body(), Y.tobytes())
-    ((model, outcome, *parent, _, _, _, _, _, batch),) = rig.loop.take_traces()
+    ((model, outcome, *parent, _, _, _, _, _, batch, _),) = rig.loop.take_traces()
     assert (model, outcome, parent, batch) == ("m", "ok", [trace, span], 3)
 
 

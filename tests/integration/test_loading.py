@@ -1,5 +1,6 @@
 """Models that come and go while real daemons serve, and requests meanwhile."""
 
+import asyncio
 import json
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import pytest
 from vector_entries import app_toml, model_toml
 from waiting import wait_for
 
-from glet.client import Client
+from glet.client import AsyncClient, Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig
 from glet.errors import (
@@ -103,6 +104,20 @@ def test_unloaded_loaded_and_found_anew(client: Client, models: Path) -> None:
     ended = while_loaded(client, "b", lambda: client.load("c"))
     assert set(ended) == {"ok"}
     assert factor(client, "c") == 5.0
+
+
+def test_the_client_for_asyncio_loads_and_unloads(cluster: LocalCluster, client: Client) -> None:
+    async def change() -> None:
+        async with AsyncClient(cluster.endpoint, timeout_s=300.0) as asking:
+            await asking.unload("a")
+            assert (await asking.models())["a"]["state"] == "unloaded"
+            await asking.load("a", slo_ms=3000.0)
+            assert (await asking.models())["a"]["slo_ms"] == 3000.0
+            with pytest.raises(ModelNotFoundError):
+                await asking.load("nobody")
+
+    asyncio.run(change())
+    assert factor(client, "a") == 2.0
 
 
 def test_an_entry_that_changed_serves_as_it_is_now(client: Client, models: Path) -> None:

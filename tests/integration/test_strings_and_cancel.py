@@ -13,7 +13,7 @@ from waiting import wait_for
 
 import glet
 from glet.config.model import ModelConfig
-from glet.errors import InvalidInputError, ModelFailedError
+from glet.errors import InvalidInputError, ModelFailedError, UnavailableError
 from glet.native import core
 from glet.serve.model_loader import native_signature
 from glet.types.model import TensorSpec
@@ -182,6 +182,21 @@ def test_ctrl_c_takes_the_request_back(rig: SimpleNamespace) -> None:
         held.join()
     assert rig.hold.seen == [1.0]
     assert rig.frontend.stats()["hold"]["cancelled"] == 1
+
+
+def test_a_client_that_gives_up_waiting_takes_its_request_back(rig: SimpleNamespace) -> None:
+    with glet.Client(rig.address) as other, glet.Client(rig.address, timeout_s=1.0) as client:
+        held = threading.Thread(target=other.infer, args=("hold", number(1)))
+        held.start()
+        assert rig.hold.entered.wait(60)
+        with pytest.raises(UnavailableError, match="in the time given"):
+            client.infer("hold", number(2))
+        wait_for(lambda: rig.frontend.stats()["hold"]["cancelled"] == 1)
+        assert waiting(rig) == 0
+        rig.hold.let_go.set()
+        held.join()
+    assert rig.hold.seen == [1.0]
+    assert rig.frontend.stats()["hold"]["refused_ns"] > 0
 
 
 def test_any_order_of_requests_and_cancels_adds_up(rig: SimpleNamespace) -> None:

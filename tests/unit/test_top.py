@@ -78,7 +78,18 @@ def test_a_frame_shows_devices_models_and_changes() -> None:
     assert cells.count("█") == pytest.approx(cells.count("░"), abs=1)
     assert any(line.startswith("gpu1 lost") and "idle" in line for line in shown)
     row = next(line for line in shown if line.strip().startswith("lenet"))
-    assert row.split()[1:] == ["100", "90.0", "5.00", "30.0", "25.0", "4.00", "7", "1.00", "10"]
+    assert row.split()[1:] == [
+        "100",
+        "90.0",
+        "5.00",
+        "30.0",
+        "25.0",
+        "4.00",
+        "7",
+        "1.00",
+        "0",
+        "10",
+    ]
     assert any("4 s ago  plan 2" in line for line in shown)
 
 
@@ -96,7 +107,7 @@ def test_an_app_is_a_row_with_its_stages_below() -> None:
     shown = text(frame("a", body(observation=msgspec.to_builtins(seen)), 100)).splitlines()
     at = next(index for index, line in enumerate(shown) if line.strip().startswith("street"))
     row, *below = (line.split() for line in shown[at : at + 4])
-    assert row == ["street", "9.00", "6.00", "40.0", "110", "100", "-", "-", "-", "3"]
+    assert row == ["street", "9.00", "6.00", "40.0", "110", "100", "-", "-", "-", "0", "3"]
     assert below == [
         ["find:", "rows", "40.0"],
         ["lenet", "15.0"],

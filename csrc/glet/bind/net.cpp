@@ -49,6 +49,7 @@ py::dict stats_dict(const FrontendModelStats& stats) {
   out["p99_ms"] = stats.p99_ms;
   out["latency"] = stats.latency;
   out["ok_ns"] = stats.ok_ns;
+  out["refused_ns"] = stats.refused_ns;
   const net::TimeSums& times = stats.times;
   out["queue_ns"] = times.queued().count();
   out["batch_ns"] = times.batched().count();
@@ -120,16 +121,26 @@ void answer_web(FrontendLoop& loop, std::uint64_t door, std::uint64_t call, int 
 }
 
 // Rows of TracedRequest in python/glet/serve/tracing.py.
+std::string outcome_word(exec::Outcome outcome) {
+  return outcome == exec::Outcome::kOk ? "ok" : std::string(net::outcome_code(outcome));
+}
+
 py::list take_traces(FrontendLoop& loop) {
   const Nanos now = exec::now();
   py::list out;
   for (const net::TraceRecord& record : loop.traces().take()) {
-    const bool is_ok = record.outcome == exec::Outcome::kOk;
-    out.append(py::make_tuple(
-        record.model, is_ok ? "ok" : std::string(net::outcome_code(record.outcome)),
-        record.trace->trace_id, record.trace->span_id, (now - record.ended).count(),
-        (record.ended - record.arrival).count(), record.times.queued.count(),
-        record.times.batched.count(), record.times.executed.count(), record.times.batch));
+    py::list stages;
+    for (const net::StageTrace& stage : record.stages) {
+      stages.append(py::make_tuple(
+          stage.name, stage.model, outcome_word(stage.outcome), stage.requests,
+          (now - stage.began).count(), (now - stage.ended).count(), stage.times.queued.count(),
+          stage.times.batched.count(), stage.times.executed.count(), stage.times.batch));
+    }
+    out.append(py::make_tuple(record.model, outcome_word(record.outcome), record.trace->trace_id,
+                              record.trace->span_id, (now - record.ended).count(),
+                              (record.ended - record.arrival).count(), record.times.queued.count(),
+                              record.times.batched.count(), record.times.executed.count(),
+                              record.times.batch, stages));
   }
   return out;
 }
@@ -200,6 +211,7 @@ void bind_net(py::module_& m) {
           py::arg("name"), py::arg("address"), py::arg("size"), NoGil())
       .def("remove_shm", &FrontendLoop::remove_shm, py::arg("name"), NoGil())
       .def("set_starting", &FrontendLoop::set_starting, py::arg("starting"), NoGil())
+      .def("set_ready", &FrontendLoop::set_ready, py::arg("ready"), NoGil())
       .def("stop_admitting", &FrontendLoop::stop_admitting, NoGil())
       .def("outstanding", &FrontendLoop::outstanding, NoGil())
       .def("stats", &frontend_stats)

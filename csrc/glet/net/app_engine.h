@@ -37,6 +37,7 @@ struct AppCaller {
   Door* door = nullptr;
   std::uint64_t call = 0;
   Trace trace = nullptr;
+  std::vector<StageTrace> stages = {};  // of a run that is traced, when it has ended
 };
 
 // Runs app requests as graphs of model requests: a stage begins when all that it takes from is
@@ -79,7 +80,9 @@ class AppEngine {
     run->values.resize(graph->values().size());
     for (std::size_t i = 0; i < inputs.size(); ++i) run->values[i].set(std::move(inputs[i]));
     for (const AppGraph::Stage& stage : graph->stages()) {
-      run->stages.push_back({stage.needs, stage.parts, {}});
+      Progress& progress = run->stages.emplace_back();
+      progress.needs = stage.needs;
+      progress.parts_left = stage.parts;
     }
     run->stages_left = static_cast<int>(graph->stages().size());
     run->graph = std::move(graph);
@@ -130,6 +133,8 @@ class AppEngine {
     }
     Progress& progress = run->stages[part.stage];
     if (--progress.parts_left > 0) return;
+    progress.ended = now;
+    progress.last = times;
     progress.path = sum(progress.path, times);
     const std::vector<int> ready = unblocked(*run, stage, progress.path);
     if (--run->stages_left == 0) return finish(part.run, *run, progress.path, now);
@@ -144,6 +149,7 @@ class AppEngine {
                              "': " + std::string(message);
     // What a stage calls invalid, the app made: the client's own inputs were checked.
     if (outcome == exec::Outcome::kInvalid) outcome = exec::Outcome::kFailed;
+    run->stages[part.stage].outcome = outcome;
     const AppCaller caller = release(part.run, *run);
     host_.app_failed(caller, outcome, text);
   }
@@ -162,6 +168,11 @@ class AppEngine {
     int needs = 0;
     int parts_left = 0;
     ResultTimes path;  // along the way that ended last, up to and with this stage when it ended
+    // For traces:
+    Nanos began{kNever};
+    Nanos ended{kNever};
+    ResultTimes last;
+    exec::Outcome outcome = exec::Outcome::kOk;
   };
   struct Run {
     std::shared_ptr<const AppGraph> graph;
@@ -195,12 +206,13 @@ class AppEngine {
   // Sends all requests of these stages, unless one of them ends the run.
   void begin(std::uint64_t tag, const std::vector<int>& ready, Nanos now) {
     for (const int number : ready) {
-      const Run* run = runs_.find(tag);
+      Run* run = runs_.find(tag);
       if (run == nullptr) return;
       const auto graph = run->graph;
       const AppGraph::Stage& stage = graph->stages()[static_cast<std::size_t>(number)];
       const Nanos left = run->caller.deadline - now;
       AppPart part{tag, static_cast<std::uint32_t>(number), 0};
+      run->stages[static_cast<std::size_t>(number)].began = now;
       if (left <= Nanos{0}) {
         return part_failed(part, exec::Outcome::kLate, "no time was left to begin it");
       }
@@ -252,11 +264,28 @@ class AppEngine {
   AppCaller release(std::uint64_t tag, Run& run) {
     held_bytes_ -= run.graph->bytes();
     AppCaller caller = std::move(run.caller);
+    if (caller.trace != nullptr) caller.stages = traced(run);
     run.values.clear();
     run.stages.clear();
     run.graph.reset();
     runs_.release(tag);
     return caller;
+  }
+
+  static std::vector<StageTrace> traced(const Run& run) {
+    std::vector<StageTrace> traces;
+    for (std::size_t i = 0; i < run.stages.size(); ++i) {
+      const Progress& progress = run.stages[i];
+      if (progress.began == kNever) continue;
+      const AppGraph::Stage& stage = run.graph->stages()[i];
+      exec::Outcome outcome = progress.outcome;
+      if (progress.ended == kNever && outcome == exec::Outcome::kOk) {
+        outcome = exec::Outcome::kCancelled;
+      }
+      traces.push_back({stage.spec.name, stage.spec.model, stage.parts, outcome, progress.began,
+                        progress.ended, progress.last});
+    }
+    return traces;
   }
 
   Host& host_;

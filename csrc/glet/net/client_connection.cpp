@@ -86,6 +86,10 @@ void ClientConnection::cancel(std::int64_t id, std::vector<Answer>& ended) {
   const auto sent = in_flight_.find(id);
   if (sent == in_flight_.end()) return;
   sent->second.cancelled = true;
+  take_back(id);
+}
+
+void ClientConnection::take_back(std::int64_t id) {
   Message frame(encode_op("cancel", id));
   socket_.send(frame, false);
 }
@@ -308,7 +312,8 @@ Nanos ClientConnection::hold_end(const ClientRequest& request) const {
 }
 
 // Answers take requests out long before they expire, so a sweep over what is left, when the
-// earliest could have expired, is rarer and cheaper than an ordered queue of all.
+// earliest could have expired, is rarer and cheaper than an ordered queue of all. What is waited
+// for no longer is taken back, so that it keeps no place in a queue.
 void ClientConnection::expire(Nanos now, std::vector<Answer>& ended) {
   if (now < next_sweep_) return;
   Nanos earliest = kNever;
@@ -316,6 +321,7 @@ void ClientConnection::expire(Nanos now, std::vector<Answer>& ended) {
     const bool expired = entry.second.give_up <= now;
     if (expired) {
       end(entry.first, "unavailable", "no answer from " + address_ + " in the time given", ended);
+      if (!entry.second.cancelled) take_back(entry.first);
     } else {
       earliest = std::min(earliest, entry.second.give_up);
     }

@@ -35,7 +35,7 @@ struct ClientRequest {
   std::int64_t id = 0;
   Message header;
   std::shared_ptr<const Frames> tensors;
-  Nanos give_up{0};      // it ends as `unavailable` then, whatever happens
+  Nanos give_up{0};      // it ends as `unavailable` then, whatever happens, and is taken back
   Nanos held_since{0};   // set by the connection
   int resends_left = 3;  // after a hello_required
   bool cancelled = false;
@@ -114,6 +114,7 @@ class ClientConnection {
   bool transmit(const ClientRequest& request);
   void hold(ClientRequest request, Nanos now, std::vector<Answer>& ended);
   void expire(Nanos now, std::vector<Answer>& ended);
+  void take_back(std::int64_t id);
   Nanos hold_end(const ClientRequest& request) const;
   bool finish(std::int64_t id);
   std::shared_ptr<const std::vector<exec::TensorSpec>> known_outputs(

@@ -51,6 +51,8 @@ class DoorHost {
   // While it is, a model that is not known may still turn up: it is unavailable, not unknown.
   virtual bool starting() const = 0;
   virtual bool admitting() const = 0;
+  // What health checks of the whole server say.
+  virtual bool server_ready() const = 0;
   // One ITEM, without the batch dimension; `frames` in signature order, of the sizes it says.
   // Exactly one answered() or failed() of the door with `call` follows, maybe before this returns.
   // Without `deadline_ms` the model's SLO holds. Returns the tag to cancel by, 0 when it ended at

@@ -61,20 +61,21 @@ void FrontendCore::app_done(const AppCaller& caller, const AppGraph& graph,
   if (caller.door != nullptr) {
     if (!app.served) return app_failed(caller, exec::Outcome::kUnavailable, "the app was removed");
     counters.answered(caller.arrival, caller.deadline, times, now);
-    end_trace(caller.trace, app, exec::Outcome::kOk, caller.arrival, times);
+    end_trace(caller.trace, app, exec::Outcome::kOk, caller.arrival, times, caller.stages);
     return caller.door->answered(caller.call, *app.served, times, outputs, now);
   }
   encode_result(caller.id, graph.encoded_outputs(), times, scratch_);
   if (!send_to_client(caller.client, scratch_, &outputs)) ++counters.counts.unsent;
   counters.answered(caller.arrival, caller.deadline, times, now);
-  end_trace(caller.trace, app, exec::Outcome::kOk, caller.arrival, times);
+  end_trace(caller.trace, app, exec::Outcome::kOk, caller.arrival, times, caller.stages);
 }
 
 void FrontendCore::app_failed(const AppCaller& caller, exec::Outcome outcome,
                               const std::string& message) {
   Model& app = *models_[static_cast<std::size_t>(caller.app)];
   --app.counters.counts.outstanding;
-  end_trace(caller.trace, app, outcome, caller.arrival);
+  count_refused_since(caller.arrival, app.counters.counts);
+  end_trace(caller.trace, app, outcome, caller.arrival, {}, caller.stages);
   if (caller.door != nullptr) {
     count(app.counters.counts, outcome);
     return caller.door->failed(caller.call, outcome, message);

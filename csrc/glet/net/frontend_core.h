@@ -48,6 +48,7 @@ struct FrontendModelStats {
   double p50_ms = 0, p95_ms = 0, p99_ms = 0;                    // arrival to answer, of ok
   std::vector<std::pair<std::int64_t, std::uint64_t>> latency;  // Histogram::filled() of the same
   double ok_ns = 0;                                             // its sum
+  double refused_ns = 0;                                        // the same of all others
   TimeSums times;                                               // of ok
 };
 
@@ -86,6 +87,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void set_accept(const std::string& name, double part);
   // While it is, a model that is not known may still turn up: it is answered `unavailable`.
   void set_starting(bool starting) { starting_ = starting; }
+  // Whether doors call the server ready, as long as it neither starts nor stops.
+  void set_ready(bool ready) { ready_ = ready; }
   void stop_admitting(Nanos now);
   void answer(const std::string& client, const std::string& header);
 
@@ -181,8 +184,10 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   route::GpuletId target(int executor, std::int32_t gpulet);
   void free_unused_targets();
   static void count(FrontendModelStats& counts, exec::Outcome outcome);
+  // Of a request that was let in and ends without a result.
+  void count_refused_since(Nanos arrival, FrontendModelStats& counts) const;
   void end_trace(const Trace& trace, const Model& model, exec::Outcome outcome, Nanos arrival,
-                 const ResultTimes& times = {});
+                 const ResultTimes& times = {}, const std::vector<StageTrace>& stages = {});
   void give_up_overdue(Nanos now);
   // frontend_clients.cpp
   void forget_idle_clients(Nanos now);
@@ -209,6 +214,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::string unknown_model(std::string_view name) const override;
   bool starting() const override { return starting_; }
   bool admitting() const override { return admitting_; }
+  bool server_ready() const override { return ready_ && !starting_ && admitting_; }
   std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
                        std::vector<Message> frames, std::optional<double> deadline_ms,
                        Nanos now) override;
@@ -248,6 +254,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   std::string traceparent_;  // of doors' requests
   Nanos now_{0};             // of the burst at hand
   bool starting_ = false;
+  bool ready_ = true;
   bool admitting_ = true;
   bool forwarded_ = false;
   Nanos next_sweep_{0};

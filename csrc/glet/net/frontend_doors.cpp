@@ -117,12 +117,14 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
 
 void FrontendCore::cancel(std::uint64_t tag) {
   batch::ModelId id = 0;
+  Nanos arrival{0};
   if ((tag & kRunBit) != 0) {
     const auto caller = apps_.cancel(tag & ~kRunBit);
     if (!caller) return;
     id = caller->app;
+    arrival = caller->arrival;
     end_trace(caller->trace, *models_[static_cast<std::size_t>(id)], exec::Outcome::kCancelled,
-              caller->arrival);
+              arrival, {}, caller->stages);
     const std::uint64_t run = tag & ~kRunBit;
     for (const std::uint64_t part : pending_.tags_where(
              [run](const Pending& pending) { return pending.part && pending.part->run == run; })) {
@@ -132,8 +134,9 @@ void FrontendCore::cancel(std::uint64_t tag) {
     Pending* pending = pending_.find(tag);
     if (pending == nullptr) return;
     id = pending->model;
+    arrival = pending->arrival;
     end_trace(pending->trace, *models_[static_cast<std::size_t>(id)], exec::Outcome::kCancelled,
-              pending->arrival);
+              arrival);
     send_cancel(*pending, tag);
     router_.done(pending->model, pending->gpulet);
     pending->frames.clear();
@@ -142,6 +145,7 @@ void FrontendCore::cancel(std::uint64_t tag) {
   FrontendModelStats& counts = models_[static_cast<std::size_t>(id)]->counters.counts;
   --counts.outstanding;
   ++counts.cancelled;
+  count_refused_since(arrival, counts);
 }
 
 void FrontendCore::count_refused(std::string_view name, exec::Outcome outcome) {

@@ -186,6 +186,10 @@ void FrontendLoop::set_starting(bool starting) {
   mailbox_.post([this, starting] { core_.set_starting(starting); });
 }
 
+void FrontendLoop::set_ready(bool ready) {
+  mailbox_.post([this, ready] { core_.set_ready(ready); });
+}
+
 void FrontendLoop::stop_admitting() {
   mailbox_.post([this] { core_.stop_admitting(exec::now()); });
 }

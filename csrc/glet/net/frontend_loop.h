@@ -61,6 +61,7 @@ class FrontendLoop {
 
   // See FrontendCore.
   void set_starting(bool starting);
+  void set_ready(bool ready);
   void stop_admitting();
   std::size_t outstanding();
   std::vector<FrontendModelStats> stats();

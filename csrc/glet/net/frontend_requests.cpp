@@ -280,6 +280,7 @@ void FrontendCore::finish(std::uint64_t tag, exec::Outcome outcome, std::string_
   Pending& pending = *pending_.find(tag);
   Model& model = *models_[static_cast<std::size_t>(pending.model)];
   --model.counters.counts.outstanding;
+  count_refused_since(pending.arrival, model.counters.counts);
   end_trace(pending.trace, model, outcome, pending.arrival);
   const std::optional<AppPart> part = pending.part;
   Door* door = pending.door;
@@ -321,39 +322,10 @@ std::optional<std::pair<exec::Outcome, std::string>> FrontendCore::refuse_entry(
   return std::nullopt;
 }
 
-void FrontendCore::end_trace(const Trace& trace, const Model& model, exec::Outcome outcome,
-                             Nanos arrival, const ResultTimes& times) {
-  if (trace == nullptr) return;
-  traces_.end({trace, model.counters.counts.model, outcome, arrival, now_, times});
-}
-
 void FrontendCore::refuse(Model* model, const std::string& client, std::optional<std::int64_t> id,
                           std::string_view code, std::string_view message) {
   if (model != nullptr) count(model->counters.counts, outcome_from_code(code));
   send_to_client(client, encode_error(id, code, message), nullptr);
-}
-
-void FrontendCore::count(FrontendModelStats& counts, exec::Outcome outcome) {
-  switch (outcome) {
-    case exec::Outcome::kLate:
-      ++counts.late;
-      break;
-    case exec::Outcome::kFull:
-      ++counts.full;
-      break;
-    case exec::Outcome::kUnavailable:
-      ++counts.unavailable;
-      break;
-    case exec::Outcome::kInvalid:
-      ++counts.invalid;
-      break;
-    case exec::Outcome::kCancelled:
-      ++counts.cancelled;
-      break;
-    default:
-      ++counts.failed;
-      break;
-  }
 }
 
 }  // namespace glet::net

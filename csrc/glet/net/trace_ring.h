@@ -30,6 +30,18 @@ std::optional<TraceParent> read_traceparent(std::string_view text);
 // A request that is traced: its parent, without ids where the trace begins here. Null: not traced.
 using Trace = std::shared_ptr<const TraceParent>;
 
+// A stage of an app that is traced: from its requests' going out to the last of their answers, in
+// the words of the app. Times are those of the request that was answered last.
+struct StageTrace {
+  std::string name;
+  std::string model;
+  int requests = 0;
+  exec::Outcome outcome = exec::Outcome::kOk;  // kCancelled: the app ended before it did
+  Nanos began{0};
+  Nanos ended{kNever};  // kNever: it was still under way
+  ResultTimes times;
+};
+
 // One that has ended.
 struct TraceRecord {
   Trace trace;
@@ -37,7 +49,8 @@ struct TraceRecord {
   exec::Outcome outcome = exec::Outcome::kOk;
   Nanos arrival{0};
   Nanos ended{0};
-  ResultTimes times;  // zero where nothing ran
+  ResultTimes times;               // zero where nothing ran
+  std::vector<StageTrace> stages;  // of an app those that began, in the order of its file
 };
 
 // Chooses the requests that are traced, and keeps those that ended until somebody takes them: the

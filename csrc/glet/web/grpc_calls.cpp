@@ -22,9 +22,9 @@ std::string_view text_view(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// An answer is compressed when its call was, and the client reads it.
+// An answer is compressed when its call was, and the client reads gzip.
 bool wants_gzip(const GrpcStream& stream) {
-  return stream.encoding == GrpcEncoding::kGzip && stream.accepts_gzip && has_zlib();
+  return stream.encoding == GrpcEncoding::kPacked && stream.accepts_gzip && has_zlib();
 }
 
 }  // namespace
@@ -44,13 +44,14 @@ void GrpcCalls::serve(GrpcConnection& connection, GrpcStream& stream, Nanos now)
 }
 
 void GrpcCalls::serve_packed(GrpcConnection& connection, GrpcStream& stream, Nanos now) {
-  if (stream.encoding != GrpcEncoding::kGzip) {
+  if (stream.encoding != GrpcEncoding::kPacked) {
     return fail(connection, stream, {}, GrpcStatus::kInvalidArgument,
                 "a compressed message without a grpc-encoding that says how");
   }
   if (!has_zlib()) {
-    return fail(connection, stream, {}, GrpcStatus::kUnimplemented,
-                "gzip needs libz.so.1, which this frontend does not have; identity is valid");
+    return fail(
+        connection, stream, {}, GrpcStatus::kUnimplemented,
+        "compression needs libz.so.1, which this frontend does not have; identity is valid");
   }
   std::string reason;
   auto plain = inflate(text_view(stream.in.message()), limits_.max_message_bytes, reason);
@@ -70,7 +71,7 @@ void GrpcCalls::serve_message(GrpcConnection& connection, GrpcStream& stream,
       case GrpcMethod::kServerLive:
         return answer_flag(connection, stream, true);
       case GrpcMethod::kServerReady:
-        return answer_flag(connection, stream, host_->admitting() && !host_->starting());
+        return answer_flag(connection, stream, host_->server_ready());
       case GrpcMethod::kModelReady:
         return answer_flag(connection, stream, is_ready(message));
       case GrpcMethod::kPython:

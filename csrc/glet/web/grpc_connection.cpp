@@ -174,9 +174,9 @@ void GrpcConnection::on_header(H2Stream& base, std::string_view name, std::strin
         value.starts_with(kType) &&
         (value.size() == kType.size() || value[kType.size()] == '+' || value[kType.size()] == ';');
   } else if (name == "grpc-encoding") {
-    stream.encoding = value == "gzip"       ? GrpcEncoding::kGzip
-                      : value == "identity" ? GrpcEncoding::kIdentity
-                                            : GrpcEncoding::kUnknown;
+    stream.encoding = value == "gzip" || value == "deflate" ? GrpcEncoding::kPacked
+                      : value == "identity"                 ? GrpcEncoding::kIdentity
+                                                            : GrpcEncoding::kUnknown;
   } else if (name == "grpc-accept-encoding") {
     stream.accepts_gzip = value.find("gzip") != std::string_view::npos;
   } else if (name == "grpc-timeout") {
@@ -220,7 +220,7 @@ void GrpcConnection::begin(GrpcStream& stream) {
   }
   if (stream.encoding == GrpcEncoding::kUnknown) {
     return end(stream, grpc_code(GrpcStatus::kUnimplemented),
-               "unknown grpc-encoding; valid: identity, gzip");
+               "unknown grpc-encoding; valid: identity, gzip, deflate");
   }
   if (stream.bad_timeout) {
     return end(stream, grpc_code(GrpcStatus::kInvalidArgument),

@@ -30,7 +30,8 @@ GrpcMethod grpc_method(std::string_view path);
 // What it takes; `path` tells those apart that Python answers.
 Need grpc_need(GrpcMethod method, std::string_view path);
 
-enum class GrpcEncoding : std::uint8_t { kIdentity, kGzip, kUnknown };
+// kPacked: gzip or deflate, which tell themselves apart.
+enum class GrpcEncoding : std::uint8_t { kIdentity, kPacked, kUnknown };
 
 // One gRPC call: its headers, the messages that came, and the requests under way for it.
 struct GrpcStream : H2Stream {

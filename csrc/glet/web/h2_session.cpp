@@ -242,7 +242,7 @@ void H2Session::end(H2Stream& stream, std::uint32_t status, std::string_view mes
       header(":status", "200"),
       header("content-type", "application/grpc"),
       header("grpc-status", number, h2::kNvNoCopyName),
-      header("grpc-accept-encoding", "identity, gzip"),
+      header("grpc-accept-encoding", "identity, gzip, deflate"),
       header("grpc-message", message, h2::kNvNoCopyName),
   }};
   const std::size_t count = message.empty() ? headers.size() - 1 : headers.size();

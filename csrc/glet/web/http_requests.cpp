@@ -137,7 +137,7 @@ void HttpDoor::on_request(const At& at, const HttpRequest& request, Nanos now) {
 void HttpDoor::on_health(const At& at, const HttpRoute& route) {
   if (route.kind == HttpRoute::Kind::kLive) return answer(at, json(200, R"({"live":true})"));
   if (route.kind == HttpRoute::Kind::kReady) {
-    const bool ready = !host_->starting() && host_->admitting();
+    const bool ready = host_->server_ready();
     return answer(at, json(ready ? 200 : 503, ready ? R"({"ready":true})" : R"({"ready":false})"));
   }
   if (const auto refusal = refuse_model(*host_, route.model, route.version)) {

@@ -28,8 +28,10 @@ TIME_COLUMNS = {
     "batch": "mean_batch",
 }
 ONE_TABLE_WIDTH = 150
-LIVE_COLUMNS = ("offered/s", "answered/s", "goodput/s", "p50 ms", "p99 ms", "batch", "not ok")
-COUNTED = ("sent", "ok", "good", "late", "full", "failed", "unavailable")
+LIVE_COLUMNS = (
+    "offered/s", "answered/s", "goodput/s", "p50 ms", "p99 ms", "batch", "cancelled", "not ok",
+)  # fmt: skip
+COUNTED = ("sent", "ok", "good", "late", "full", "failed", "unavailable", "cancelled")
 PLAIN_EVERY_S = 5.0
 
 
@@ -37,12 +39,14 @@ def report_tables(report: Mapping[str, Any], width: int) -> list[Table]:
     """A load report (glet.observe.report): one table, or two where `width` columns are few."""
     emulated = ", emulated" if report["emulated"] else ""
     title = f"{report['seconds']:g} s on {report['device']}{emulated}"
-    times = dict(TIME_COLUMNS)
+    counts, times = dict(COUNT_COLUMNS), dict(TIME_COLUMNS)
+    if any(model.get("cancelled") for model in report["models"].values()):
+        counts["cancelled"] = "cancelled"
     if any(model.get("accuracy") is not None for model in report["models"].values()):
         times["accuracy"] = "accuracy"
     if width >= ONE_TABLE_WIDTH:
-        return [_report_table(report, title, COUNT_COLUMNS | times)]
-    return [_report_table(report, title, COUNT_COLUMNS), _report_table(report, "", times)]
+        return [_report_table(report, title, counts | times)]
+    return [_report_table(report, title, counts), _report_table(report, "", times)]
 
 
 def _report_table(report: Mapping[str, Any], title: str, columns: Mapping[str, str]) -> Table:
@@ -135,7 +139,7 @@ def live_row(now: Mapping[str, Any], before: Mapping[str, Any], span_s: float) -
     """The cells of one model, in the order of LIVE_COLUMNS."""
     new = {name: now[name] - before[name] for name in COUNTED}
     not_ok = new["late"] + new["full"] + new["failed"] + new["unavailable"]
-    rates = (new["sent"], new["ok"] + not_ok, new["good"])
+    rates = (new["sent"], new["ok"] + not_ok + new["cancelled"], new["good"])
     cells = [number(count / span_s) for count in rates]
     cells += [number(now[field]) for field in ("p50_ms", "p99_ms", "mean_batch")]
-    return [*cells, number(not_ok)]
+    return [*cells, number(new["cancelled"]), number(not_ok)]

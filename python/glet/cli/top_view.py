@@ -11,7 +11,8 @@ from rich.text import Text
 from glet.cli.table import new_table, number
 
 COLUMNS = (
-    "offered/s", "goodput/s", "p50 ms", "p99 ms", "SLO ms", "batch", "waiting", "corr.", "not ok",
+    "offered/s", "goodput/s", "p50 ms", "p99 ms", "SLO ms", "batch", "waiting", "corr.",
+    "cancelled", "not ok",
 )  # fmt: skip
 SHOWN_CHANGES = 6
 NAME_WIDTH = 12
@@ -157,6 +158,8 @@ def demand_row(model: Mapping[str, Any], tenants: Sequence[Mapping[str, Any]]) -
     offered, good = model["offered_rps"], model["goodput_rps"]
     p99, slo = model["p99_ms"], model["slo_ms"]
     not_ok = sum(model["outcomes"][outcome] for outcome in NOT_OK)
+    # Who takes a request back is not refused: a column of its own.
+    cancelled = model["outcomes"]["cancelled"]
     batches = [(t["mean_batch"], t["served_rps"]) for t in tenants]
     corrections = [(t["correction"], t["busy"]) for t in tenants]
     return [
@@ -168,6 +171,7 @@ def demand_row(model: Mapping[str, Any], tenants: Sequence[Mapping[str, Any]]) -
         Text(number(weighted(batches))),
         Text(str(sum(t["waiting"] for t in tenants)) if tenants else "-"),
         Text(number(weighted(corrections))),
+        Text(number(cancelled), style="" if cancelled else "dim"),
         Text(number(not_ok), style="red" if not_ok else "dim"),
     ]
 

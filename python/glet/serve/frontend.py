@@ -6,7 +6,6 @@ Requests never pass here: core.FrontendLoop answers them in a thread of its own.
 import logging
 import secrets
 import socket
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from glet.serve.frontend_report import models_body
 from glet.serve.hand_over import still_needed
 from glet.serve.loading import Loading
 from glet.serve.poll_loop import PollLoop
+from glet.serve.readiness import Readiness, serves_whole, serving
 from glet.serve.route_table import RouteTable, outlasting, routing
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S as STATUS_BEAT_S
@@ -81,6 +81,7 @@ class Frontend:
         self._tracing = start_tracing(self._loop, cluster.trace)
         self._loop.set_starting(True)
         self._table = RouteTable(self._loop)
+        self._readiness = Readiness(self._loop)
         self._links = BackendLinks(self._context, cluster, clock)
         # The devices of the plan while it is of nobody's making: what was there, spread evenly.
         self._spread: set[int] | None = None
@@ -96,7 +97,7 @@ class Frontend:
             self._loop,
             self._loading,
             lambda: models_body(self._states(), self._table.applied),
-            lambda: self._plan is not None and not self._is_starting,
+            lambda: self._readiness.is_ready and not self._is_starting,
             trace_settings(self._tracing, cluster.trace),
         )
         self._watched = Watched(
@@ -212,6 +213,9 @@ class Frontend:
         if self._loading.advance(self._table.applied) and self._plan is not None:
             self._send_plan(self._plan, holds=self._follows())
         self._tell_errors()
+        self._readiness.update(
+            self._plan, self._loading.withdrawn(), self._states(), self._table.applied.routes
+        )
         self._tell_ready()
         silent = self._silent()
         if silent != self._known_silent:
@@ -359,25 +363,11 @@ class Frontend:
         if self._is_ready or self._plan is None or len(self._states()) < len(self._links):
             return
         plan = without(self._plan, self._loading.withdrawn())
-        planned = plan.models()
-        gpulets = Counter(share.model for gpulet in plan.gpulets for share in gpulet.models)
-        routes = self._table.applied.routes
-        if any(len(routes.get(name, ())) < gpulets[name] for name in planned):
-            return
-        self._is_ready = True
-        count = len(planned)
-        emulated = any(state.device.emulated for state in self._states().values())
-        self._status.tell(
-            Event(
-                event="serving",
-                message=f"serving {count} {'emulated ' * emulated}model{'s' * (count != 1)} "
-                f"at {self._endpoint}"
-                + "".join(f", {name} at {at}" for name, at in self._doors.items()),
-                endpoint=self._endpoint,
-                doors=self._doors,
-                models=count,
-            )
-        )
+        if serves_whole(plan, self._table.applied.routes):
+            self._is_ready = True
+            emulated = any(state.device.emulated for state in self._states().values())
+            count = len(plan.models())
+            self._status.tell(serving(count, self._endpoint, self._doors, emulated=emulated))
 
     def _on_control(self) -> None:
         lost = self._loop.take_lost()

@@ -14,8 +14,8 @@ STATES = ("serving", "loading", "compiling", "draining", "known", "unloaded", "f
 """Of a model; an app is in the last of these that one of its models is in."""
 
 LARGE = frozenset(
-    ("latency", "batches", "ok_ns", "queue_ns", "batch_ns", "execute_ns", "last_ago_ms")
-)
+    ("latency", "batches", "ok_ns", "refused_ns", "queue_ns", "batch_ns", "execute_ns")
+) | {"last_ago_ms"}
 """Counters of the core that are for statistics and histograms, and not in the answer to `stats`."""
 
 

@@ -26,6 +26,22 @@ PATH = "/v1/traces"
 PARTS = ("queue", "batch", "execute")
 
 
+class TracedStage(NamedTuple):
+    """A stage of an app that was traced. Times of its batch are of the request answered last."""
+
+    stage: str
+    model: str
+    outcome: str
+    """`cancelled` for one that was under way when the app ended without it."""
+    requests: int
+    began_ago_ns: int
+    ended_ago_ns: int
+    queue_ns: int
+    batch_ns: int
+    execute_ns: int
+    batch: int
+
+
 class TracedRequest(NamedTuple):
     """A row of core.FrontendLoop.take_traces(). Times in ns; `ago_ns`: how long ago it ended.
 
@@ -42,6 +58,8 @@ class TracedRequest(NamedTuple):
     batch_ns: int
     execute_ns: int
     batch: int
+    stages: Sequence[Sequence[Any]] = ()
+    """Of an app: rows of TracedStage, for each stage that began."""
 
 
 class Timespan(NamedTuple):
@@ -53,20 +71,47 @@ class Timespan(NamedTuple):
 
 
 def timespans(request: TracedRequest, now_ns: int) -> tuple[Timespan, tuple[Timespan, ...]]:
-    """The request, and its parts in the executor; none of what was never run.
+    """The request, and its parts in the executor; none of what was never run, or ran as stages.
 
     The executor tells how long each part took and not when: clocks of two hosts are never compared.
     So what is left of the whole, the way there and back, is taken to be half before and half after.
     """
     end_ns = now_ns - request.ago_ns
-    start_ns = end_ns - request.total_ns
-    took = (request.queue_ns, request.batch_ns, request.execute_ns)
-    at_ns = start_ns + max(0, request.total_ns - sum(took)) // 2
+    whole = Timespan("glet.request", end_ns - request.total_ns, end_ns)
+    return whole, () if request.stages else _parts(whole, request)
+
+
+def stage_timespans(stage: TracedStage, now_ns: int) -> tuple[Timespan, tuple[Timespan, ...]]:
+    """The same of a stage. Its requests go out together; the parts are of the one answered last."""
+    whole = Timespan("glet.stage", now_ns - stage.began_ago_ns, now_ns - stage.ended_ago_ns)
+    return whole, _parts(whole, stage)
+
+
+def _parts(whole: Timespan, ran: TracedRequest | TracedStage) -> tuple[Timespan, ...]:
+    if not ran.batch:
+        return ()
+    took = (ran.queue_ns, ran.batch_ns, ran.execute_ns)
+    at_ns = whole.start_ns + max(0, whole.end_ns - whole.start_ns - sum(took)) // 2
     parts = []
     for name, took_ns in zip(PARTS, took, strict=True):
-        parts.append(Timespan(name, at_ns, min(at_ns + took_ns, end_ns)))
+        parts.append(Timespan(name, at_ns, min(at_ns + took_ns, whole.end_ns)))
         at_ns = parts[-1].end_ns
-    return Timespan("glet.request", start_ns, end_ns), tuple(parts) if request.batch else ()
+    return tuple(parts)
+
+
+def in_messages(rows: Sequence[TracedRequest]) -> Iterable[list[TracedRequest]]:
+    """Together of MOST_SPANS spans at most, but for a single request that has more."""
+    some: list[TracedRequest] = []
+    spans = 0
+    for row in rows:
+        count = (1 + len(PARTS)) * (1 + len(row.stages))
+        if some and spans + count > MOST_SPANS:
+            yield some
+            some, spans = [], 0
+        some.append(row)
+        spans += count
+    if some:
+        yield some
 
 
 class Tracing:
@@ -110,9 +155,7 @@ class Tracing:
     def _drain(self) -> None:
         rows = [TracedRequest(*row) for row in self._loop.take_traces()]
         now_ns = unix_ns()
-        step = MOST_SPANS // (1 + len(PARTS))
-        for first in range(0, len(rows), step):
-            some = rows[first : first + step]
+        for some in in_messages(rows):
             if self._export(self._writer.spans(some, now_ns)):
                 self._exported += len(some)
             else:
@@ -146,7 +189,7 @@ class SpanWriter:
         self._tracer = provider.get_tracer("glet")
 
     def spans(self, requests: Iterable[TracedRequest], now_ns: int) -> list[Any]:
-        """All that these requests make, as ReadableSpan; parts before their request."""
+        """All that these requests make, as ReadableSpan; parts and stages before their request."""
         for request in requests:
             self._write(request, now_ns)
         spans = list(self._ended)
@@ -159,19 +202,30 @@ class SpanWriter:
             whole.name,
             context=self._parent(request),
             kind=self._api.SpanKind.SERVER,
-            attributes={"glet.model": request.model, "glet.outcome": request.outcome},
             start_time=whole.start_ns,
         )
-        if request.outcome != "ok":
-            code = self._api.StatusCode.ERROR
-            span.set_status(self._api.Status(code, request.outcome))
+        self._fill(span, parts, request)
+        inside = self._api.set_span_in_context(span)
+        for row in request.stages:
+            stage = TracedStage(*row)
+            took, its_parts = stage_timespans(stage, now_ns)
+            child = self._tracer.start_span(took.name, inside, start_time=took.start_ns)
+            child.set_attributes({"glet.stage": stage.stage, "glet.requests": stage.requests})
+            self._fill(child, its_parts, stage)
+            child.end(took.end_ns)
+        span.end(whole.end_ns)
+
+    def _fill(self, span: Any, parts: Iterable[Timespan], ran: TracedRequest | TracedStage) -> None:
+        """What a request and a stage have alike."""
+        span.set_attributes({"glet.model": ran.model, "glet.outcome": ran.outcome})
+        if ran.batch:
+            span.set_attribute("glet.batch", ran.batch)
+        if ran.outcome != "ok":
+            span.set_status(self._api.Status(self._api.StatusCode.ERROR, ran.outcome))
         inside = self._api.set_span_in_context(span)
         for part in parts:
             child = self._tracer.start_span(part.name, inside, start_time=part.start_ns)
             child.end(part.end_ns)
-        if parts:
-            span.set_attribute("glet.batch", request.batch)
-        span.end(whole.end_ns)
 
     def _parent(self, request: TracedRequest) -> Any:
         """A context with the caller's span; an empty one where there is none."""
