@@ -7,7 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
-from launch import SERVERS, free_ports, libpython_folder
+from starts import SERVERS, free_ports, libpython_folder
 
 PACKAGES = {
     "mosec": ["mosec==0.9.8"],
@@ -15,9 +15,15 @@ PACKAGES = {
     "litserve": ["litserve==0.2.19"],
     # MLServer's own processes do not start with uvloop 0.22 and later.
     "mlserver": ["mlserver==1.7.1", "uvloop<0.22"],
-}
+    # TorchServe's workers import yaml and pkg_resources without asking for them.
+    "torchserve": [
+        "torchserve==0.12.0", "torch-model-archiver==0.12.0", "pyyaml", "setuptools<81",
+    ],
+    "ray": ["ray[serve]==2.60.0"],
+    "bentoml": ["bentoml==1.4.39"],
+}  # fmt: skip
 # Peers that come with another's packages.
-SAME_AS = {"pytriton": "triton"}
+SAME_AS = {"pytriton": "triton", "triton_c": "triton"}
 DONE = "peer-is-set-up"
 
 
@@ -49,7 +55,18 @@ def set_up(peer: str, home: Path) -> None:
             env={"LD_LIBRARY_PATH": libpython_folder(), "PATH": f"{folder / 'bin'}:/usr/bin:/bin"},
             stderr=subprocess.DEVNULL,
         )
+        build_identity(folder / "server" / "backends" / "identity")
     (folder / DONE).touch()
+
+
+def build_identity(folder: Path) -> None:
+    """Triton's backend in C++, where Triton looks for a backend of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden",
+         SERVERS / "triton_identity.cpp", "-o", folder / "libtriton_identity.so"],
+        check=True,
+    )  # fmt: skip
 
 
 def share_torch(folder: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from launch import INPUT, Running, ask
+from launch import Running, ask
+from starts import Call
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "shared")]
 from http_echo import MICROS, wrk  # noqa: E402
-from oip_messages import message  # noqa: E402
 
 SLOS_MS = (25.0, 50.0, 100.0)
 # Ahead of every open loop, and not looked at: connections are opened in it.
@@ -21,7 +21,6 @@ SETTLE_S = 0.5
 # A client gives up then; beyond every objective that is looked at.
 TIMEOUT_S = 2.0
 GRPC_CONNECTIONS = 4
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
 SCRIPT = """
 wrk.method = "POST"
 wrk.path = "{path}"
@@ -61,9 +60,9 @@ def closed_http(running: Running, connections: int, seconds: int) -> Closed:
 
 
 def closed_grpc(running: Running, in_flight: int, seconds: int) -> Closed:
-    """ModelInfer with raw contents, `in_flight` over 4 connections."""
+    """One message over and over, `in_flight` over 4 connections."""
     data = running.site.work / "grpc.bin"
-    data.write_bytes(grpc_frame(running.site.model))
+    data.write_bytes(grpc_frame(call_of(running).message))
     check_grpc(running)
     h2load(running, data, in_flight, 1)
     before = running.cpu_s()
@@ -71,24 +70,25 @@ def closed_grpc(running: Running, in_flight: int, seconds: int) -> Closed:
     return Closed(rate, p50_ms, (running.cpu_s() - before) / total * 1e6)
 
 
-def grpc_frame(model: str) -> bytes:
+def call_of(running: Running) -> Call:
+    if running.launch.grpc is None:
+        raise ValueError("this server is not measured over gRPC")
+    return running.launch.grpc
+
+
+def grpc_frame(message: bytes) -> bytes:
     """A request as it follows the headers: not compressed, its length, the message."""
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16]}
-    raw = np.array(INPUT, dtype="<f4").tobytes()
-    request = message(
-        "ModelInferRequest", model_name=model, inputs=[tensor], raw_input_contents=[raw]
-    ).SerializeToString()
-    return struct.pack(">BI", 0, len(request)) + bytes(request)
+    return struct.pack(">BI", 0, len(message)) + message
 
 
 def check_grpc(running: Running) -> None:
     """An answer with the numbers that belong to it: h2load sees statuses of HTTP only."""
     import grpc
 
-    frame = grpc_frame(running.site.model)
+    call = call_of(running)
     with grpc.insecure_channel(f"127.0.0.1:{running.site.grpc}") as channel:
-        answer = channel.unary_unary(METHOD)(frame[5:], timeout=30, wait_for_ready=True)
-    if np.array(INPUT, dtype="<f4").tobytes() not in answer and running.site.model == "echo":
+        answer = channel.unary_unary(call.method)(call.message, timeout=30, wait_for_ready=True)
+    if running.site.model == "echo" and call.answer not in answer:
         raise RuntimeError(f"the echo's answer over gRPC lacks its numbers: {answer!r}")
 
 
@@ -98,7 +98,7 @@ def h2load(running: Running, data: Path, in_flight: int, seconds: int) -> tuple[
         ["h2load", "-D", str(seconds), "-c", str(GRPC_CONNECTIONS),
          "-m", str(in_flight // GRPC_CONNECTIONS), "-d", data,
          "-H", "content-type: application/grpc", "-H", "te: trailers",
-         f"http://127.0.0.1:{running.site.grpc}{METHOD}"],
+         f"http://127.0.0.1:{running.site.grpc}{call_of(running).method}"],
         check=True, stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
     rate = re.search(r"finished in [\d.]+s, ([\d.]+) req/s", done)
