@@ -307,9 +307,11 @@ void LoadLoop::record_answer(const Answer& answer, Nanos now) {
   const auto outcome = answer.ok() ? exec::Outcome::kOk : outcome_from_code(answer.code);
   record.outcome = static_cast<std::int32_t>(outcome);
   if (answer.ok()) {
-    record.batch = answer.times.batch;
-    record.queue_us = record_us(answer.times.queued);
-    record.execute_us = record_us(answer.times.executed);
+    if (answer.times.batch > 0) {  // over HTTP nobody says
+      record.batch = answer.times.batch;
+      record.queue_us = record_us(answer.times.queued);
+      record.execute_us = record_us(answer.times.executed);
+    }
     const bool readable = answer.outputs && !answer.outputs->empty() &&
                           answer.outputs->front().dtype == exec::DType::kFloat32;
     if (models_[number].read_answer && readable) {

@@ -28,19 +28,25 @@ DONE = "peer-is-set-up"
 
 
 def is_set_up(peer: str, home: Path) -> bool:
+    if peer == "triton_c" and not identity(home).exists():
+        return False
     return peer == "glet" or (home / SAME_AS.get(peer, peer) / DONE).exists()
 
 
 def set_up(peer: str, home: Path) -> None:
     """Makes `home`/peer, once. torch is that of this interpreter: the same kernels for all.
 
-    Raises subprocess.CalledProcessError when pip or PyTriton's layout fails; the next call starts
-    anew.
+    Raises subprocess.CalledProcessError when pip, PyTriton's layout or the compiler fails; the next
+    call starts anew.
     """
-    if is_set_up(peer, home):
-        return
-    peer = SAME_AS.get(peer, peer)
-    folder = home / peer
+    environment = SAME_AS.get(peer, peer)
+    if not is_set_up(environment, home):
+        set_up_environment(environment, home / environment)
+    if peer == "triton_c":
+        build_identity(identity(home))
+
+
+def set_up_environment(peer: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -55,18 +61,19 @@ def set_up(peer: str, home: Path) -> None:
             env={"LD_LIBRARY_PATH": libpython_folder(), "PATH": f"{folder / 'bin'}:/usr/bin:/bin"},
             stderr=subprocess.DEVNULL,
         )
-        build_identity(folder / "server" / "backends" / "identity")
     (folder / DONE).touch()
 
 
-def build_identity(folder: Path) -> None:
-    """Triton's backend in C++, where Triton looks for a backend of that name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["c++", "-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden",
-         SERVERS / "triton_identity.cpp", "-o", folder / "libtriton_identity.so"],
-        check=True,
-    )  # fmt: skip
+def identity(home: Path) -> Path:
+    """Where Triton looks for its backend in C++."""
+    return home / "triton" / "server" / "backends" / "identity" / "libtriton_identity.so"
+
+
+def build_identity(library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    source = SERVERS / "triton_identity.cpp"
+    options = ["-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden"]
+    subprocess.run(["c++", *options, source, "-o", library], check=True)
 
 
 def share_torch(folder: Path) -> None:

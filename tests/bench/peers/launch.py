@@ -17,7 +17,7 @@ import psutil
 from starts import BATCH, INPUT, MODELS, PEERS, SERVERS, Launch, Setting, Site, free_ports
 
 START_S = 120.0
-STOP_S = 20.0
+STOP_S = 10.0
 
 
 class Running(NamedTuple):

@@ -1,4 +1,4 @@
-"""The loads: closed loops by wrk and h2load, an open loop by `open_http.cpp`."""
+"""The loads: closed loops by wrk and h2load, an open loop by glet's own generator."""
 
 import re
 import struct
@@ -10,6 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from launch import Running, ask
 from starts import Call
+
+from glet.native import core
+from glet.observe.report import Outcome, Records
+from glet.wire.zmq_path import libzmq_path
+from glet.workload.arrivals import parse_arrivals
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "shared")]
@@ -109,36 +114,42 @@ def h2load(running: Running, data: Path, in_flight: int, seconds: int) -> tuple[
     return int(counts[1]), float(rate[1]), float(time[1]) * MICROS[time[2]] / 1e3
 
 
-def build_open_http(home: Path) -> Path:
-    """The open loop's program, compiled when it is older than its source."""
-    program, source = home / "open_http", HERE / "open_http.cpp"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        home.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["c++", "-std=c++20", "-O2", source, "-o", program], check=True)
-    return program
-
-
-def open_http(program: Path, running: Running, rate_rps: float, seconds: float, seed: int) -> Open:
+def open_http(running: Running, rate_rps: float, seconds: float, seed: int) -> Open:
     """A Poisson load; afterwards waits until the server is through with what it was left."""
-    body = running.site.work / "body.json"
-    body.write_text(running.body(), encoding="utf-8")
-    done = subprocess.run(
-        [program, str(running.site.http), running.launch.path, body, str(rate_rps),
-         str(SETTLE_S + seconds), str(seed), str(TIMEOUT_S)],
-        check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
+    poisson = parse_arrivals("poisson")
+    times_s = poisson.times_s(rate_rps, SETTLE_S + seconds, np.random.default_rng(seed))
+    address = f"http://127.0.0.1:{running.site.http}"
+    loop = core.LoadLoop(libzmq_path(), address, give_up_s=TIMEOUT_S, drain_s=2 * TIMEOUT_S)
+    try:
+        arrivals_ns = (times_s * 1e9).astype(np.int64)
+        loop.add_http_model(running.site.model, [request_of(running)], arrivals_ns=arrivals_ns)
+        loop.start_open()
+        while not loop.wait(1.0):
+            pass
+        records = loop.records()
+    finally:
+        loop.close()
     wait_until_idle(running)
-    return became(np.loadtxt(done.splitlines(), ndmin=2))
+    return became(records)
 
 
-def became(sent: np.ndarray) -> Open:
-    """What became of the rows "intended_s status latency_ms behind_ms" after the first SETTLE_S."""
-    sent = sent[sent[:, 0] >= SETTLE_S]
-    latency_ms = sent[sent[:, 1] == 200, 2]
+def request_of(running: Running) -> bytes:
+    body = running.body().encode()
+    return (
+        f"POST {running.launch.path} HTTP/1.1\r\nHost: 127.0.0.1:{running.site.http}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def became(records: Records) -> Open:
+    """What became of the requests that were due after the first SETTLE_S."""
+    sent = records[records["intended_ns"] >= SETTLE_S * 1e9]
+    ok = sent[sent["outcome"] == Outcome.OK]
+    latency_ms = (ok["answered_ns"] - ok["intended_ns"]) / 1e6
     good = (np.count_nonzero(latency_ms <= slo_ms) / len(sent) for slo_ms in SLOS_MS)
-    p99_ms = float(np.quantile(latency_ms, 0.99)) if len(latency_ms) else float("nan")
-    behind_p99_ms = float(np.quantile(sent[:, 3], 0.99))
-    return Open(*good, len(latency_ms) / len(sent), p99_ms, behind_p99_ms)
+    p99_ms = float(np.quantile(latency_ms, 0.99)) if len(ok) else float("nan")
+    behind_ms = (sent["sent_ns"] - sent["intended_ns"]) / 1e6
+    return Open(*good, len(ok) / len(sent), p99_ms, float(np.quantile(behind_ms, 0.99)))
 
 
 def wait_until_idle(running: Running) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from environments import is_set_up, set_up
 from launch import Running, serve
-from loads import HERE, build_open_http, closed_grpc, closed_http, open_http
+from loads import HERE, closed_grpc, closed_http, open_http
 from result import ROOT, cpu, emit
 from rig import load_average, make_models
 from starts import PEERS, Setting
@@ -70,10 +70,9 @@ def closed(running: Running, setting: Setting, args: argparse.Namespace, found: 
 
 
 def opened(running: Running, setting: Setting, args: argparse.Namespace, found: Found) -> None:
-    program = build_open_http(HOME)
     for rate_rps in RATES_RPS:
         params = {"server": setting.peer, "setting": setting.label, "offered_rps": rate_rps}
-        figures = open_http(program, running, rate_rps, args.seconds, args.seed)._asdict()
+        figures = open_http(running, rate_rps, args.seconds, args.seed)._asdict()
         note(found, "peers_open", params, figures)
 
 
