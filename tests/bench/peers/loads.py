@@ -1,15 +1,11 @@
 """The loads: closed loops by wrk and h2load, an open loop by glet's own generator."""
 
-import re
-import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from launch import Running, ask
-from starts import Call
 
 from glet.native import core
 from glet.observe.report import Outcome, Records
@@ -17,15 +13,15 @@ from glet.wire.zmq_path import libzmq_path
 from glet.workload.arrivals import parse_arrivals
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "shared")]
-from http_echo import MICROS, wrk  # noqa: E402
+sys.path[:0] = [str(HERE.parent)]
+from grpc_echo import check, grpc_frame, h2load  # noqa: E402
+from http_echo import wrk  # noqa: E402
 
 SLOS_MS = (25.0, 50.0, 100.0)
 # Ahead of every open loop, and not looked at: connections are opened in it.
 SETTLE_S = 0.5
 # A client gives up then; beyond every objective that is looked at.
 TIMEOUT_S = 2.0
-GRPC_CONNECTIONS = 4
 SCRIPT = """
 wrk.method = "POST"
 wrk.path = "{path}"
@@ -66,52 +62,17 @@ def closed_http(running: Running, connections: int, seconds: int) -> Closed:
 
 def closed_grpc(running: Running, in_flight: int, seconds: int) -> Closed:
     """One message over and over, `in_flight` over 4 connections."""
-    data = running.site.work / "grpc.bin"
-    data.write_bytes(grpc_frame(call_of(running).message))
-    check_grpc(running)
-    h2load(running, data, in_flight, 1)
-    before = running.cpu_s()
-    total, rate, p50_ms = h2load(running, data, in_flight, seconds)
-    return Closed(rate, p50_ms, (running.cpu_s() - before) / total * 1e6)
-
-
-def call_of(running: Running) -> Call:
-    if running.launch.grpc is None:
+    call = running.launch.grpc
+    if call is None:
         raise ValueError("this server is not measured over gRPC")
-    return running.launch.grpc
-
-
-def grpc_frame(message: bytes) -> bytes:
-    """A request as it follows the headers: not compressed, its length, the message."""
-    return struct.pack(">BI", 0, len(message)) + message
-
-
-def check_grpc(running: Running) -> None:
-    """An answer with the numbers that belong to it: h2load sees statuses of HTTP only."""
-    import grpc
-
-    call = call_of(running)
-    with grpc.insecure_channel(f"127.0.0.1:{running.site.grpc}") as channel:
-        answer = channel.unary_unary(call.method)(call.message, timeout=30, wait_for_ready=True)
-    if running.site.model == "echo" and call.answer not in answer:
-        raise RuntimeError(f"the echo's answer over gRPC lacks its numbers: {answer!r}")
-
-
-def h2load(running: Running, data: Path, in_flight: int, seconds: int) -> tuple[int, float, float]:
-    """Requests, requests per second, and the mean latency in ms (h2load has no median)."""
-    done = subprocess.run(
-        ["h2load", "-D", str(seconds), "-c", str(GRPC_CONNECTIONS),
-         "-m", str(in_flight // GRPC_CONNECTIONS), "-d", data,
-         "-H", "content-type: application/grpc", "-H", "te: trailers",
-         f"http://127.0.0.1:{running.site.grpc}{call_of(running).method}"],
-        check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
-    rate = re.search(r"finished in [\d.]+s, ([\d.]+) req/s", done)
-    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done)
-    time = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", done)
-    if rate is None or counts is None or time is None or (counts[2], counts[3]) != ("0", "0"):
-        raise RuntimeError(f"h2load: {done}")
-    return int(counts[1]), float(rate[1]), float(time[1]) * MICROS[time[2]] / 1e3
+    address = f"127.0.0.1:{running.site.grpc}"
+    check(address, call.method, call.message, call.answer)
+    data = running.site.work / "grpc.bin"
+    data.write_bytes(grpc_frame(call.message))
+    h2load(address, call.method, data, in_flight, 1)
+    before = running.cpu_s()
+    total, rate, mean_ms = h2load(address, call.method, data, in_flight, seconds)
+    return Closed(rate, mean_ms, (running.cpu_s() - before) / total * 1e6)
 
 
 def open_http(running: Running, rate_rps: float, seconds: float, seed: int) -> Open:

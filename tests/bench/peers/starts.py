@@ -70,17 +70,11 @@ def oip_body(**parameters: int) -> dict[str, Any]:
 
 def oip_call(model: str) -> Call:
     """ModelInfer with raw contents."""
-    # Imported where it is used: an environment without protobuf can do all that is not gRPC.
-    from oip_messages import message
+    # Imported where it is used: setting a peer up takes no gRPC.
+    from grpc_echo import METHOD, infer_message
 
     raw = np.array(INPUT, dtype="<f4").tobytes()
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16]}
-    request = message(
-        "ModelInferRequest", model_name=model, inputs=[tensor], raw_input_contents=[raw]
-    )
-    return Call(
-        "/inference.GRPCInferenceService/ModelInfer", bytes(request.SerializeToString()), raw
-    )
+    return Call(METHOD, infer_message(model, raw), raw)
 
 
 def torchserve_call(model: str) -> Call:
