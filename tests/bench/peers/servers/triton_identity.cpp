@@ -60,13 +60,12 @@ TRITONSERVER_Error* answer(TRITONBACKEND_Request* request, TRITONBACKEND_Respons
   std::uint32_t dims = 0;
   std::uint32_t buffers = 0;
   std::uint64_t bytes = 0;
-  if (auto* error = TRITONBACKEND_InputProperties(input, &name, &datatype, &shape, &dims, &bytes,
-                                                  &buffers)) {
+  if (auto* error =
+          TRITONBACKEND_InputProperties(input, &name, &datatype, &shape, &dims, &bytes, &buffers)) {
     return error;
   }
   TRITONBACKEND_Output* output = nullptr;
-  if (auto* error =
-          TRITONBACKEND_ResponseOutput(response, &output, "y", datatype, shape, dims)) {
+  if (auto* error = TRITONBACKEND_ResponseOutput(response, &output, "y", datatype, shape, dims)) {
     return error;
   }
   void* to = nullptr;
@@ -80,8 +79,7 @@ TRITONSERVER_Error* answer(TRITONBACKEND_Request* request, TRITONBACKEND_Respons
     const void* from = nullptr;
     std::uint64_t size = 0;
     memory_type = kCpu;
-    if (auto* error =
-            TRITONBACKEND_InputBuffer(input, i, &from, &size, &memory_type, &memory_id)) {
+    if (auto* error = TRITONBACKEND_InputBuffer(input, i, &from, &size, &memory_type, &memory_id)) {
       return error;
     }
     if (memory_type != kCpu) return TRITONSERVER_ErrorNew(kInternal, "an input beyond the CPU");
