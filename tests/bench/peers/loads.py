@@ -20,6 +20,8 @@ from http_echo import wrk  # noqa: E402
 SLOS_MS = (25.0, 50.0, 100.0)
 # Ahead of every open loop, and not looked at: connections are opened in it.
 SETTLE_S = 0.5
+# Ahead of the first open loop of a server.
+WARM_UP_S = 2.0
 # A client gives up then; beyond every objective that is looked at.
 TIMEOUT_S = 2.0
 SCRIPT = """
@@ -92,6 +94,19 @@ def open_http(running: Running, rate_rps: float, seconds: float, seed: int) -> O
         loop.close()
     wait_until_idle(running)
     return became(records)
+
+
+def warm_up(running: Running) -> None:
+    """Eight requests in flight for a while, whatever becomes of them: Java compiles what is hot."""
+    loop = core.LoadLoop(libzmq_path(), f"http://127.0.0.1:{running.site.http}")
+    try:
+        loop.add_http_model(running.site.model, [request_of(running)])
+        loop.start_closed(8, duration_s=WARM_UP_S)
+        while not loop.wait(1.0):
+            pass
+    finally:
+        loop.close()
+    wait_until_idle(running)
 
 
 def request_of(running: Running) -> bytes:

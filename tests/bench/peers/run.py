@@ -21,7 +21,7 @@ from typing import Any
 
 from environments import is_set_up, set_up
 from launch import Running, serve
-from loads import HERE, closed_grpc, closed_http, open_http
+from loads import HERE, closed_grpc, closed_http, open_http, warm_up
 from result import ROOT, cpu, emit
 from rig import load_average, make_models
 from starts import PEERS, Setting
@@ -70,6 +70,7 @@ def closed(running: Running, setting: Setting, args: argparse.Namespace, found: 
 
 
 def opened(running: Running, setting: Setting, args: argparse.Namespace, found: Found) -> None:
+    warm_up(running)
     for rate_rps in RATES_RPS:
         params = {"server": setting.peer, "setting": setting.label, "offered_rps": rate_rps}
         figures = open_http(running, rate_rps, args.seconds, args.seed)._asdict()
