@@ -77,9 +77,17 @@ class LoadLoop:
         address: str,
         *,
         connections: int = 1,
+        http_connections: int = 8192,
         connect_s: float = 10.0,
         drain_s: float = 10.0,
-    ) -> None: ...
+        give_up_s: float | None = None,
+    ) -> None:
+        """`address` is a frontend's, or http://HOST:PORT; then models come by add_http_model().
+
+        There are at most `http_connections` at a time, each with one request. In the open loop a
+        request without an answer `give_up_s` after its intended time is unavailable.
+        """
+
     def add_model(
         self,
         name: str,
@@ -93,6 +101,21 @@ class LoadLoop:
         slo_ms: float | None = None,
         read_answer: bool = False,
     ) -> int: ...
+    def add_http_model(
+        self,
+        name: str,
+        requests: Sequence[bytes],
+        *,
+        arrivals_ns: NDArray[np.int64] | None = None,
+        sample_order: NDArray[np.int32] | None = None,
+        slo_ms: float | None = None,
+        answer_bytes: int = 0,
+    ) -> int:
+        """Requests are sent as they are, head and body.
+
+        `answer_bytes` above 0: the first output, float32 in binary, has as many and is read.
+        """
+
     def start_open(self) -> None: ...
     def start_closed(
         self, in_flight: int, *, duration_s: float | None = None, requests: int | None = None

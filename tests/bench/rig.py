@@ -54,7 +54,7 @@ class Served:
 
 
 @contextmanager
-def serve(*models: str, transport: str = "tcp", http: str = "") -> Iterator[Served]:
+def serve(*models: str, transport: str = "tcp", http: str = "", grpc: str = "") -> Iterator[Served]:
     """One gpulet of SHARE_PCT with `models`, behind a frontend and a backend of their own."""
     make_models()
     shares = tuple(ModelShareConfig(model=name, batch=MAX_BATCH[name]) for name in models)
@@ -64,6 +64,7 @@ def serve(*models: str, transport: str = "tcp", http: str = "") -> Iterator[Serv
         config = ClusterConfig(
             listen=listen,
             http=http,
+            grpc=grpc,
             models=str(MODELS),
             cache=str(CACHE),
             partition="cpu",

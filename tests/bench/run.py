@@ -24,6 +24,7 @@ BEGIN, END = "<!-- results -->", "<!-- /results -->"
 SCRIPTS = (
     "end_to_end",
     "http_echo",
+    "grpc_echo",
     "planning",
     "added_latency",
     "app_cost",

@@ -19,8 +19,9 @@ struct Got {
   int continues = 0;
 };
 
-Got feed(std::string_view bytes, std::size_t piece, const HttpLimits& limits = {}) {
-  HttpParser parser(limits);
+Got feed(std::string_view bytes, std::size_t piece, const HttpLimits& limits = {},
+         HttpParser::Reads reads = HttpParser::Reads::kRequests) {
+  HttpParser parser(limits, reads);
   Got got;
   while (!bytes.empty()) {
     const auto space = parser.space();
@@ -40,6 +41,7 @@ Got feed(std::string_view bytes, std::size_t piece, const HttpLimits& limits = {
       }
       const HttpRequest& request = parser.request();
       got.requests.push_back(
+          (request.status == 0 ? "" : std::to_string(request.status)) +
           std::string(request.method) + " " + std::string(request.target) + " " +
           std::string(reinterpret_cast<const char*>(request.body.data()), request.body.size()));
       parser.pop();
@@ -198,4 +200,34 @@ TEST_CASE("what is packed comes back, and bombs do not go off") {
     CHECK_FALSE(inflate(*packed + "x", text.size(), reason));
   }
   CHECK_FALSE(inflate("no stream", 100, reason));
+}
+
+TEST_CASE("answers come out as they were, however the bytes are cut") {
+  const std::string bytes =
+      "HTTP/1.1 102 Processing\r\n\r\n"
+      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none"
+      "HTTP/1.1 503\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ntw\r\n1\r\no\r\n0\r\n\r\n"
+      "HTTP/1.0 204 No Content\r\n\r\n"
+      "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n"
+      "HTTP/1.1 404 \r\ncontent-length: 0\r\n\r\n";
+  const std::vector<std::string> wanted{"102  ", "200  one", "503  two", "204  ", "304  ", "404  "};
+  for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
+    const Got got = feed(bytes, piece, {}, HttpParser::Reads::kAnswers);
+    CHECK(got.status == 0);
+    CHECK(got.requests == wanted);
+  }
+}
+
+TEST_CASE("an answer that cannot be told from the next one is refused") {
+  for (const std::string bytes :
+       {"HTTP/1.1 200 OK\r\n\r\nbody", "HTTP/2 200 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 099 OK\r\n\r\n", "HTTP/1.2 200 OK\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 200 O\x01K\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"}) {
+    CAPTURE(bytes);
+    const Got got = feed(bytes, bytes.size(), {}, HttpParser::Reads::kAnswers);
+    CHECK(got.status != 0);
+    CHECK(got.requests.empty());
+  }
 }

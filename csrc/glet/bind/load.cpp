@@ -14,6 +14,7 @@
 #include "glet/bind/bind.h"
 #include "glet/bind/load_run.h"
 #include "glet/net/load_loop.h"
+#include "glet/web/http_peer.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -22,13 +23,30 @@ namespace glet::bind {
 namespace {
 
 std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::string& address,
-                                         int connections, double connect_s, double drain_s) {
+                                         int connections, std::size_t http_connections,
+                                         double connect_s, double drain_s,
+                                         std::optional<double> give_up_s) {
   net::load_zmq(libzmq);
   net::LoadOptions options;
   options.connections = connections;
   options.connect = seconds(connect_s);
   options.drain = seconds(drain_s);
+  if (give_up_s) options.give_up = seconds(*give_up_s);
+  if (address.starts_with("http://")) {
+    auto peer = std::make_unique<web::HttpPeer>(address, http_connections);
+    return std::make_unique<net::LoadLoop>(std::move(peer), options);
+  }
   return std::make_unique<net::LoadLoop>(address, options);
+}
+
+void set_arrivals(net::LoadModel& model, const std::optional<ArrivalsNs>& arrivals_ns,
+                  const std::optional<SampleOrder>& sample_order) {
+  if (arrivals_ns) {
+    model.arrivals_ns.assign(arrivals_ns->data(), arrivals_ns->data() + arrivals_ns->size());
+  }
+  if (sample_order) {
+    model.sample_order.assign(sample_order->data(), sample_order->data() + sample_order->size());
+  }
 }
 
 int add_model(net::LoadLoop& loop, const std::string& name, const std::vector<NamedArrays>& samples,
@@ -42,15 +60,25 @@ int add_model(net::LoadLoop& loop, const std::string& name, const std::vector<Na
     model.samples.push_back(
         {std::move(encoded.specs), std::make_shared<const net::Frames>(std::move(encoded.frames))});
   }
-  if (arrivals_ns) {
-    model.arrivals_ns.assign(arrivals_ns->data(), arrivals_ns->data() + arrivals_ns->size());
-  }
-  if (sample_order) {
-    model.sample_order.assign(sample_order->data(), sample_order->data() + sample_order->size());
-  }
+  set_arrivals(model, arrivals_ns, sample_order);
   model.deadline_ms = deadline_ms;
   if (slo_ms) model.slo = seconds(*slo_ms / 1e3);
   model.read_answer = read_answer;
+  return loop.add_model(std::move(model));
+}
+
+int add_http_model(net::LoadLoop& loop, const std::string& name,
+                   const std::vector<std::string>& requests,
+                   const std::optional<ArrivalsNs>& arrivals_ns,
+                   const std::optional<SampleOrder>& sample_order, std::optional<double> slo_ms,
+                   std::size_t answer_bytes) {
+  net::LoadModel model;
+  model.name = name;
+  for (const std::string& request : requests) model.samples.push_back({request, nullptr});
+  set_arrivals(model, arrivals_ns, sample_order);
+  if (slo_ms) model.slo = seconds(*slo_ms / 1e3);
+  model.read_answer = answer_bytes > 0;
+  model.answer_bytes = answer_bytes;
   return loop.add_model(std::move(model));
 }
 
@@ -71,10 +99,14 @@ void bind_load(py::module_& m) {
                        batch, queue_us, execute_us, answer);
   py::class_<net::LoadLoop>(m, "LoadLoop")
       .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "connections"_a = 1,
-           "connect_s"_a = 10.0, "drain_s"_a = 10.0)
+           "http_connections"_a = std::size_t{8192}, "connect_s"_a = 10.0, "drain_s"_a = 10.0,
+           "give_up_s"_a = py::none())
       .def("add_model", add_model, "name"_a, "samples"_a, py::kw_only(),
            "arrivals_ns"_a = py::none(), "sample_order"_a = py::none(),
            "deadline_ms"_a = py::none(), "slo_ms"_a = py::none(), "read_answer"_a = false)
+      .def("add_http_model", add_http_model, "name"_a, "requests"_a, py::kw_only(),
+           "arrivals_ns"_a = py::none(), "sample_order"_a = py::none(), "slo_ms"_a = py::none(),
+           "answer_bytes"_a = std::size_t{0})
       .def("start_open", &net::LoadLoop::start_open, py::call_guard<py::gil_scoped_release>())
       .def("start_closed", start_closed, "in_flight"_a, py::kw_only(), "duration_s"_a = py::none(),
            "requests"_a = py::none())

@@ -39,6 +39,35 @@ std::int32_t largest(std::span<const std::byte> bytes) {
   return best;
 }
 
+class WirePeer : public LoadPeer {
+ public:
+  WirePeer(const Context& context, const std::string& address)
+      : connection_(context, address, load_limits()) {}
+
+  void send(const LoadRequest& asked, Nanos now, std::vector<Answer>& ended) override {
+    const LoadModel& model = asked.model;
+    ClientRequest request;
+    request.id = asked.id;
+    request.header =
+        Message(encode_infer(asked.id, model.name, asked.sample.encoded_inputs, model.deadline_ms));
+    request.tensors = asked.sample.tensors;
+    request.give_up = asked.give_up;
+    connection_.send(std::move(request), now, ended);
+  }
+  void pump(Nanos now, std::vector<Answer>& ended) override { connection_.pump(now, ended); }
+  std::vector<PollItem> poll_items() const override {
+    const auto items = connection_.poll_items();
+    return {items.begin(), items.end()};
+  }
+  Nanos wake_at() const override { return connection_.wake_at(); }
+  bool ready() const override { return connection_.ready(); }
+  std::string trouble() const override { return connection_.trouble(); }
+  std::size_t outstanding() const override { return connection_.outstanding(); }
+
+ private:
+  ClientConnection connection_;
+};
+
 }  // namespace
 
 LoadLoop::LoadLoop(const std::string& address, const LoadOptions& options) : options_(options) {
@@ -47,11 +76,21 @@ LoadLoop::LoadLoop(const std::string& address, const LoadOptions& options) : opt
                         " connections; at least 1 is needed");
   }
   for (int i = 0; i < options.connections; ++i) {
-    connections_.push_back(std::make_unique<ClientConnection>(context_, address, load_limits()));
-    for (const PollItem& item : connections_.back()->poll_items()) polled_.push_back(item);
+    watch(std::make_unique<WirePeer>(context_, address));
   }
   polled_.push_back({nullptr, timer_.fd(), kPollIn, 0});
   polled_.push_back({nullptr, wake_.fd(), kPollIn, 0});
+}
+
+LoadLoop::LoadLoop(std::unique_ptr<LoadPeer> peer, const LoadOptions& options) : options_(options) {
+  watch(std::move(peer));
+  polled_.push_back({nullptr, timer_.fd(), kPollIn, 0});
+  polled_.push_back({nullptr, wake_.fd(), kPollIn, 0});
+}
+
+void LoadLoop::watch(std::unique_ptr<LoadPeer> peer) {
+  for (const PollItem& item : peer->poll_items()) polled_.push_back(item);
+  peers_.push_back(std::move(peer));
 }
 
 LoadLoop::~LoadLoop() {
@@ -175,9 +214,9 @@ void LoadLoop::connect() {
   for (;;) {
     const Nanos now = exec::now();
     std::string trouble;
-    for (const auto& connection : connections_) {
-      connection->pump(now, ended_);
-      if (!connection->ready()) trouble = connection->trouble();
+    for (const auto& peer : peers_) {
+      peer->pump(now, ended_);
+      if (!peer->ready()) trouble = peer->trouble();
     }
     if (trouble.empty()) return;
     if (now >= until) throw PeerLostError(trouble);
@@ -243,23 +282,20 @@ void LoadLoop::send(std::size_t index, Nanos now) {
   LoadRecord& record = records_[index];
   const auto number = static_cast<std::size_t>(record.model);
   const LoadModel& model = models_[number];
-  const LoadSample& sample = model.samples[static_cast<std::size_t>(record.sample)];
-  ClientRequest request;
-  request.id = static_cast<std::int64_t>(index);
-  request.header =
-      Message(encode_infer(request.id, model.name, sample.encoded_inputs, model.deadline_ms));
-  request.tensors = sample.tensors;
-  // In the open loop the drain limit ends what is not answered. In the closed loop a lost answer
-  // must not keep its place for ever.
-  request.give_up = closed_loop_ ? now + options_.drain : kNever;
+  LoadRequest request{static_cast<std::int64_t>(index), model,
+                      model.samples[static_cast<std::size_t>(record.sample)]};
+  // In the open loop the drain limit ends what is not answered, unless a request has a limit of its
+  // own. In the closed loop a lost answer must not keep its place for ever.
+  request.give_up = closed_loop_ ? now + options_.drain
+                                 : later_by(start_ + Nanos(record.intended_ns), options_.give_up);
   record.sent_ns = (now - start_).count();
   counters_[number]->count_sent();
-  connections_[index % connections_.size()]->send(std::move(request), now, ended_);
+  peers_[index % peers_.size()]->send(request, now, ended_);
 }
 
 void LoadLoop::pump() {
   const Nanos now = exec::now();
-  for (const auto& connection : connections_) connection->pump(now, ended_);
+  for (const auto& peer : peers_) peer->pump(now, ended_);
   if (ended_.empty()) return;
   // Read again: an answer that came in during a long pump is not made to look earlier than it was.
   const Nanos answered = exec::now();
@@ -274,9 +310,11 @@ void LoadLoop::record_answer(const Answer& answer, Nanos now) {
   const auto outcome = answer.ok() ? exec::Outcome::kOk : outcome_from_code(answer.code);
   record.outcome = static_cast<std::int32_t>(outcome);
   if (answer.ok()) {
-    record.batch = answer.times.batch;
-    record.queue_us = record_us(answer.times.queued);
-    record.execute_us = record_us(answer.times.executed);
+    if (answer.times.batch > 0) {  // over HTTP nobody says
+      record.batch = answer.times.batch;
+      record.queue_us = record_us(answer.times.queued);
+      record.execute_us = record_us(answer.times.executed);
+    }
     const bool readable = answer.outputs && !answer.outputs->empty() &&
                           answer.outputs->front().dtype == exec::DType::kFloat32;
     if (models_[number].read_answer && readable) {
@@ -297,7 +335,7 @@ bool LoadLoop::drained(Nanos now) {
 }
 
 void LoadLoop::wait_until(Nanos until) {
-  for (const auto& connection : connections_) until = std::min(until, connection->wake_at());
+  for (const auto& peer : peers_) until = std::min(until, peer->wake_at());
   const Nanos now = exec::now();
   if (until - now <= kSpin) {
     // An `until` in the past asks to look again soon, not at once.
@@ -312,7 +350,7 @@ void LoadLoop::wait_until(Nanos until) {
 
 std::size_t LoadLoop::outstanding() const {
   std::size_t count = 0;
-  for (const auto& connection : connections_) count += connection->outstanding();
+  for (const auto& peer : peers_) count += peer->outstanding();
   return count;
 }
 

@@ -11,6 +11,7 @@
 
 #include "glet/event_fd.h"
 #include "glet/net/client_connection.h"
+#include "glet/net/load_peer.h"
 #include "glet/net/load_record.h"
 #include "glet/net/zmq.h"
 #include "glet/time.h"
@@ -19,9 +20,10 @@
 namespace glet::net {
 
 struct LoadOptions {
-  int connections = 1;
+  int connections = 1;                      // over the wire
   Nanos connect{std::chrono::seconds(10)};  // how long to wait for the first connection
   Nanos drain{std::chrono::seconds(10)};    // how long to wait for answers after the last request
+  Nanos give_up = kNever;  // open loop: from a request's intended time; `unavailable` then
 };
 
 struct ClosedLoop {
@@ -38,6 +40,8 @@ class LoadLoop {
  public:
   // Throws ConfigError on a malformed address.
   LoadLoop(const std::string& address, const LoadOptions& options);
+  // Over another protocol than the wire.
+  LoadLoop(std::unique_ptr<LoadPeer> peer, const LoadOptions& options);
   ~LoadLoop();  // close()
   LoadLoop(const LoadLoop&) = delete;
   LoadLoop& operator=(const LoadLoop&) = delete;
@@ -65,6 +69,7 @@ class LoadLoop {
  private:
   enum Stop : int { kGoOn, kSendNoMore, kEnd };
 
+  void watch(std::unique_ptr<LoadPeer> peer);
   void claim();
   void run();
   void connect();
@@ -81,7 +86,7 @@ class LoadLoop {
 
   LoadOptions options_;
   Context context_;
-  std::vector<std::unique_ptr<ClientConnection>> connections_;  // the thread's, as all below
+  std::vector<std::unique_ptr<LoadPeer>> peers_;  // the thread's, as all below
   std::vector<PollItem> polled_;
   TimerFd timer_;
   EventFd wake_;

@@ -92,9 +92,11 @@ LoadProgress LoadCounters::read() {
   progress.p99_ms = quantile_ms(recent, 0.99);
   const std::uint64_t batches = batches_.load(std::memory_order_relaxed);
   const std::uint64_t answered = progress.ok - seen_ok_;
+  // A peer may not say in which batch a request ran.
   progress.mean_batch =
-      answered == 0 ? std::numeric_limits<double>::quiet_NaN()
-                    : static_cast<double>(batches - seen_batches_) / static_cast<double>(answered);
+      answered == 0 || batches == seen_batches_
+          ? std::numeric_limits<double>::quiet_NaN()
+          : static_cast<double>(batches - seen_batches_) / static_cast<double>(answered);
   seen_ok_ = progress.ok;
   seen_batches_ = batches;
   return progress;

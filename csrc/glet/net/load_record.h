@@ -34,7 +34,7 @@ struct LoadRecord {
 };
 
 struct LoadSample {
-  std::string encoded_inputs;
+  std::string encoded_inputs;  // over HTTP the whole request
   std::shared_ptr<const Frames> tensors;
 };
 
@@ -46,6 +46,7 @@ struct LoadModel {
   std::optional<double> deadline_ms;       // sent with every request
   Nanos slo = kNever;                      // for the live count of good answers
   bool read_answer = false;
+  std::size_t answer_bytes = 0;  // over HTTP: of the first output, float32, when it is to be read
 };
 
 // A duration of a record: whole microseconds, 0 to the largest that fits.

@@ -51,8 +51,8 @@ void pack(HttpAnswer& answer, Packing packing) {
 }  // namespace
 
 HttpConnection::HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits,
-                               bool heads, Nanos now)
-    : parser(limits, heads), last_moved(now), channel_(fd, std::move(tls)) {
+                               HttpParser::Reads reads, Nanos now)
+    : parser(limits, reads), last_moved(now), channel_(fd, std::move(tls)) {
   if (is_shaking()) head_since = now;
 }
 

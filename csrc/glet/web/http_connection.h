@@ -21,9 +21,9 @@ namespace glet::web {
 // they are made in.
 class HttpConnection {
  public:
-  // Owns the descriptor, which does not block. With `heads`, see HttpParser.
-  HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits, bool heads,
-                 Nanos now);
+  // Owns the descriptor, which does not block.
+  HttpConnection(int fd, std::unique_ptr<TlsSession> tls, const HttpLimits& limits,
+                 HttpParser::Reads reads, Nanos now);
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
 

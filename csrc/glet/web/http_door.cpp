@@ -77,8 +77,9 @@ void HttpDoor::accept_all(Nanos now) {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const auto [tag, connection] = connections_.take();
-    *connection = std::make_unique<HttpConnection>(fd, guard_.begin(Alpn::kHttp1), options_.limits,
-                                                   guard_.tokens() != nullptr, now);
+    *connection = std::make_unique<HttpConnection>(
+        fd, guard_.begin(Alpn::kHttp1), options_.limits,
+        guard_.tokens() ? HttpParser::Reads::kHeads : HttpParser::Reads::kRequests, now);
     epoll_event event{};
     event.events = (*connection)->interest = EPOLLIN;
     event.data.u64 = tag;

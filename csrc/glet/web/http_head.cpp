@@ -5,7 +5,7 @@
 #include "glet/web/http_parser.h"
 #include "glet/web/http_text.h"
 
-// The head of a request: its first line and its fields.
+// The head of a request or an answer: its first line and its fields.
 namespace glet::web {
 namespace {
 
@@ -57,6 +57,19 @@ bool HttpParser::on_request_line(std::string_view line) {
   }
   method_ = part(method);
   target_ = part(target);
+  stage_ = Stage::kField;
+  return true;
+}
+
+bool HttpParser::on_status_line(std::string_view line) {
+  constexpr std::size_t kUpToStatus = 12;  // "HTTP/1.1 200"
+  const bool whole = line.size() >= kUpToStatus && line.starts_with("HTTP/1.") && line[8] == ' ' &&
+                     (line[7] == '0' || line[7] == '1') && is_digits(line.substr(9, 3)) &&
+                     line[9] != '0' && (line.size() == kUpToStatus || line[kUpToStatus] == ' ') &&
+                     is_field_value(line);
+  if (!whole) return bad(502, "the status line is not `HTTP/1.1 NUMBER REASON`");
+  minor_ = line[7] - '0';
+  status_ = (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
   stage_ = Stage::kField;
   return true;
 }
@@ -138,7 +151,8 @@ bool HttpParser::on_encoding(std::string_view value) {
 }
 
 bool HttpParser::on_head() {
-  if (hosts_ > 1 || (hosts_ == 0 && minor_ == 1)) {
+  const bool answers = reads_ == Reads::kAnswers;
+  if (!answers && (hosts_ > 1 || (hosts_ == 0 && minor_ == 1))) {
     return bad(400, hosts_ > 1 ? "Host is given twice" : "an HTTP/1.1 request needs a Host");
   }
   if (chunked_ && length_) {
@@ -149,7 +163,13 @@ bool HttpParser::on_head() {
     return bad(413, "a body of " + std::to_string(*length_) + " bytes; at most " +
                         std::to_string(limits_.body_bytes) + " are taken");
   }
-  if (!heads_) return begin_body();
+  if (answers && (status_ < 200 || status_ == 204 || status_ == 304)) {
+    chunked_ = false;
+    length_ = 0;
+  } else if (answers && !chunked_ && !length_) {
+    return bad(502, "the answer has neither Content-Length nor chunks");
+  }
+  if (reads_ != Reads::kHeads) return begin_body();
   stage_ = Stage::kHead;
   return true;
 }

@@ -150,7 +150,7 @@ bool HttpParser::step() {
   switch (stage_) {
     case Stage::kLine: {
       const auto got = line(limits_.head_bytes, 414);
-      if (got) return on_request_line(*got);
+      if (got) return reads_ == Reads::kAnswers ? on_status_line(*got) : on_request_line(*got);
       break;
     }
     case Stage::kField: {
@@ -214,6 +214,7 @@ HttpParser::Next HttpParser::next() {
 }
 
 void HttpParser::fill_head() {
+  request_.status = status_;
   request_.method = text(method_);
   request_.target = text(target_);
   request_.minor = minor_;

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-// HTTP/1.1 requests out of the bytes of a connection (RFC 9110, RFC 9112), strictly. No socket, no
-// clock. However the bytes are cut, the same requests come out.
+// HTTP/1.1 requests, or answers, out of the bytes of a connection (RFC 9110, RFC 9112), strictly.
+// No socket, no clock. However the bytes are cut, the same come out.
 namespace glet::web {
 
 struct HttpLimits {
@@ -24,8 +24,9 @@ struct HttpHeader {
   std::string_view value;
 };
 
-// A whole request. Views hold until HttpParser::pop() or space().
+// A whole request, or answer. Views hold until HttpParser::pop() or space().
 struct HttpRequest {
+  int status = 0;  // of an answer, which has no method and no target
   std::string_view method;
   std::string_view target;  // "/path?query", or "*"; of an absolute target the part behind the host
   int minor = 1;            // HTTP/1.minor
@@ -51,19 +52,23 @@ struct HttpError {
 // request, no folded fields, no control characters in values, Content-Length once and not beside
 // Transfer-Encoding, whose one valid value is `chunked`, and only in HTTP/1.1. Any of these is how
 // two servers come to see different requests in the same bytes.
+//
+// An answer says how long its body is, by a length or by chunks: one that ends with its connection
+// is refused.
 class HttpParser {
  public:
+  // kHeads: requests, and next() stops behind each head, before there is memory for the body.
+  enum class Reads : std::uint8_t { kRequests, kHeads, kAnswers };
   enum class Next {
     kMore,      // give it more bytes
     kContinue,  // the same, but the client waits for "100 Continue"; said once per request
-    kHead,      // request() has all but its body, where heads were asked for; go_on() goes on
+    kHead,      // request() has all but its body, for Reads::kHeads; go_on() goes on
     kRequest,   // request() is whole
     kBad,       // error(); nothing more comes out of this connection
   };
 
-  // With `heads`, next() stops behind each head, before there is memory for the body.
-  explicit HttpParser(const HttpLimits& limits, bool heads = false)
-      : limits_(limits), heads_(heads) {}
+  explicit HttpParser(const HttpLimits& limits, Reads reads = Reads::kRequests)
+      : limits_(limits), reads_(reads) {}
 
   // Where to put the next bytes, never empty; of a large body the rest of its own memory.
   std::span<char> space();
@@ -118,6 +123,7 @@ class HttpParser {
   std::optional<std::string_view> line(std::size_t most, int status);
   bool bad(int status, std::string message);
   bool on_request_line(std::string_view line);
+  bool on_status_line(std::string_view line);
   bool on_field(std::string_view line);
   bool on_head();
   bool begin_body();
@@ -133,7 +139,7 @@ class HttpParser {
   void finish();
 
   HttpLimits limits_;
-  bool heads_;
+  Reads reads_;
   std::unique_ptr<char[]> buffer_;
   std::size_t capacity_ = 0;
   std::size_t start_ = 0;  // of the request at hand
@@ -144,6 +150,7 @@ class HttpParser {
   Stage stage_ = Stage::kLine;
   Part method_;
   Part target_;
+  int status_ = 0;
   int minor_ = 1;
   std::vector<Field> fields_;
   std::optional<std::uint64_t> length_;

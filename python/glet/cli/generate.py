@@ -30,6 +30,10 @@ class ModelLoad(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: float | None = None
     labels: NDArray[np.int64] | None = None
     """The right answer per sample, where known."""
+    requests: list[bytes] = []
+    """Over HTTP: a whole request per sample."""
+    answer_bytes: int = 0
+    """Over HTTP: of the first output, when it is float32 and to be read."""
 
     def loaded(self) -> LoadedModel:
         """What the report needs to know."""
@@ -62,10 +66,20 @@ def generate(
     loop = core.LoadLoop(libzmq_path(), address, drain_s=DRAIN_S)
     try:
         for load in loads:
+            arrivals_ns = np.asarray(load.times_s * NS_PER_S).astype(np.int64)
+            if load.requests:
+                loop.add_http_model(
+                    load.name,
+                    load.requests,
+                    arrivals_ns=arrivals_ns,
+                    slo_ms=load.slo_ms,
+                    answer_bytes=load.answer_bytes,
+                )
+                continue
             loop.add_model(
                 load.name,
                 load.samples,
-                arrivals_ns=np.asarray(load.times_s * NS_PER_S).astype(np.int64),
+                arrivals_ns=arrivals_ns,
                 deadline_ms=load.deadline_ms,
                 slo_ms=load.slo_ms,
                 read_answer=load.labels is not None,

@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from glet.cli.generate import Generated, ModelLoad, generate
+from glet.cli.load_http import SCHEME, HttpServer
 from glet.cli.table import report_tables
 from glet.client import Client
 from glet.clock import Clock, SystemClock
@@ -26,7 +27,9 @@ from glet.workload.trace import ANY_MODEL, read_trace
 EXAMPLE = """example:
   glet load tcp://127.0.0.1:5555 --model lenet=200 --model resnet18=5 --seconds 30
   glet load tcp://127.0.0.1:5555 --model lenet=200 --arrivals gamma:3 --models models --json
+  glet load http://127.0.0.1:8000 --model resnet50=40 --slo-ms 100
 """
+SCHEMES = ("tcp://", "ipc://", "inproc://", SCHEME)
 MADE_UP_SAMPLES = 16
 MAX_SAMPLES = 4096
 BEHIND_MS = 5.0
@@ -42,7 +45,12 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("address", metavar="ADDRESS", help="of the frontend: tcp://HOST:PORT")
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="of the frontend: tcp://HOST:PORT; or http://HOST:PORT of any server of the Open "
+        "Inference Protocol (KServe, Triton)",
+    )
     parser.add_argument(
         "--model",
         action="append",
@@ -73,6 +81,13 @@ def add_parser(subparsers: Any) -> None:
         "--deadline-ms", type=float, metavar="X", help="of every request (default: the model's SLO)"
     )
     parser.add_argument(
+        "--slo-ms",
+        type=float,
+        metavar="X",
+        help="what counts as goodput (default: the model's SLO; of a server that knows none "
+        "--deadline-ms)",
+    )
+    parser.add_argument(
         "--models", type=Path, metavar="DIR", help="model repository, for samples and labels"
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every request there")
@@ -87,29 +102,65 @@ def run(args: argparse.Namespace) -> int:
 
 def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
     """The same with its clock and the console for progress and warnings."""
+    if not args.address.startswith(SCHEMES):
+        valid = "tcp://HOST:PORT, ipc://PATH and http://HOST:PORT"
+        raise ConfigError(f"address {args.address!r}; valid are {valid}")
     rates = parse_rates(args.model)
     check_times(args)
     arrivals = arrivals_of(args.arrivals, args.interval, list(rates))
-    with Client(args.address, timeout_s=CONNECT_TIMEOUT_S) as client:
-        served, stats = client.models(), client.stats()
     samples = Repository(args.models) if args.models else None
     rng = np.random.default_rng(args.seed)
-    loads = [
-        model_load(
-            name,
-            served,
-            samples,
-            arrivals[name].times_s(rate, args.seconds, rng),
-            (args.deadline_ms, rng),
-        )
-        for name, rate in rates.items()
-    ]
+
+    def loads_of(served: Mapping[str, Any]) -> list[ModelLoad]:
+        return [
+            model_load(
+                name,
+                served,
+                samples,
+                arrivals[name].times_s(rate, args.seconds, rng),
+                (args.deadline_ms, rng),
+            )
+            for name, rate in rates.items()
+        ]
+
+    if args.address.startswith(SCHEME):
+        served, stats, loads = over_http(args, list(rates), loads_of)
+    else:
+        with Client(args.address, timeout_s=CONNECT_TIMEOUT_S) as client:
+            served, stats = client.models(), client.stats()
+        if args.slo_ms is not None:
+            served = {name: each | {"slo_ms": args.slo_ms} for name, each in served.items()}
+        loads = loads_of(served)
     done = generate(args.address, loads, args.seconds, clock, console)
     found = report_of(done, loads, served, stats)
     if args.csv:
         write_csv(args.csv, records_csv(done.records, [each.loaded() for each in loads]))
     warn(found, done, console)
     return show(found, as_json=args.json)
+
+
+def over_http(
+    args: argparse.Namespace,
+    names: Sequence[str],
+    loads_of: Callable[[Mapping[str, Any]], list[ModelLoad]],
+) -> tuple[dict[str, Any], dict[str, Any], list[ModelLoad]]:
+    """What a server of the Open Inference Protocol serves, what it is, and what it is sent.
+
+    Raises ConfigError when nobody says what counts as goodput.
+    """
+    server = HttpServer(args.address)
+    product, binary = server.metadata()
+    models = {name: server.model(name) for name in names}
+    served = {}
+    for name, model in models.items():
+        slo_ms = args.slo_ms or model.slo_ms or args.deadline_ms
+        if slo_ms is None:
+            raise ConfigError(f"{args.address} knows no SLO of model {name!r}; give --slo-ms")
+        served[name] = model.as_wire(slo_ms)
+    loads = [
+        server.with_requests(load, models[load.name], binary=binary) for load in loads_of(served)
+    ]
+    return served, {"backends": [{"type": product}]}, loads
 
 
 def report_of(
@@ -137,8 +188,9 @@ def show(found: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 def check_times(args: argparse.Namespace) -> None:
-    """Raises ConfigError unless --seconds and --deadline-ms are above 0."""
-    for option, value in (("--seconds", args.seconds), ("--deadline-ms", args.deadline_ms)):
+    """Raises ConfigError unless --seconds, --deadline-ms and --slo-ms are above 0."""
+    options = ("seconds", "deadline_ms", "slo_ms")
+    for option, value in ((f"--{key.replace('_', '-')}", getattr(args, key)) for key in options):
         if value is not None and not (math.isfinite(value) and value > 0.0):
             raise ConfigError(f"{option} {value}; give a number above 0")
 

@@ -63,7 +63,8 @@ def report(
     """The report of `glet load` and `glet demo`.
 
     `seconds` is how long requests were sent: rates are counts over it. The field `model` of a
-    record indexes `models`. Times that do not exist (no answer at all) are None.
+    record indexes `models`. What does not exist is None: times without any answer, batch, queue and
+    execute of a server that does not say them.
     """
     return {
         "seconds": seconds,
@@ -98,9 +99,9 @@ def model_report(records: Records, model: LoadedModel, seconds: float) -> dict[s
         "cancelled": counts[Outcome.CANCELLED],
         "unanswered": counts[Outcome.UNANSWERED],
         **{name: quantile(latency_ms, percent) for name, percent in QUANTILES.items()},
-        "mean_batch": mean(ok["batch"]),
-        "mean_queue_ms": mean(ok["queue_us"] / 1e3),
-        "mean_execute_ms": mean(ok["execute_us"] / 1e3),
+        "mean_batch": mean(ok["batch"][ok["batch"] > 0]),
+        "mean_queue_ms": mean(ok["queue_us"][ok["queue_us"] >= 0] / 1e3),
+        "mean_execute_ms": mean(ok["execute_us"][ok["execute_us"] >= 0] / 1e3),
         "slo_ms": model.slo_ms,
     }
     if model.labels is not None:

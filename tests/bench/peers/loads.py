@@ -1,27 +1,29 @@
-"""The loads: closed loops by wrk and h2load, an open loop by `open_http.cpp`."""
+"""The loads: closed loops by wrk and h2load, an open loop by glet's own generator."""
 
-import re
-import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from launch import INPUT, Running, ask
+from launch import Running, ask
+
+from glet.native import core
+from glet.observe.report import Outcome, Records
+from glet.wire.zmq_path import libzmq_path
+from glet.workload.arrivals import parse_arrivals
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "shared")]
-from http_echo import MICROS, wrk  # noqa: E402
-from oip_messages import message  # noqa: E402
+sys.path[:0] = [str(HERE.parent)]
+from grpc_echo import check, grpc_frame, h2load  # noqa: E402
+from http_echo import wrk  # noqa: E402
 
 SLOS_MS = (25.0, 50.0, 100.0)
 # Ahead of every open loop, and not looked at: connections are opened in it.
 SETTLE_S = 0.5
+# Ahead of the first open loop of a server.
+WARM_UP_S = 2.0
 # A client gives up then; beyond every objective that is looked at.
 TIMEOUT_S = 2.0
-GRPC_CONNECTIONS = 4
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
 SCRIPT = """
 wrk.method = "POST"
 wrk.path = "{path}"
@@ -61,84 +63,69 @@ def closed_http(running: Running, connections: int, seconds: int) -> Closed:
 
 
 def closed_grpc(running: Running, in_flight: int, seconds: int) -> Closed:
-    """ModelInfer with raw contents, `in_flight` over 4 connections."""
+    """One message over and over, `in_flight` over 4 connections."""
+    call = running.launch.grpc
+    if call is None:
+        raise ValueError("this server is not measured over gRPC")
+    address = f"127.0.0.1:{running.site.grpc}"
+    check(address, call.method, call.message, call.answer)
     data = running.site.work / "grpc.bin"
-    data.write_bytes(grpc_frame(running.site.model))
-    check_grpc(running)
-    h2load(running, data, in_flight, 1)
+    data.write_bytes(grpc_frame(call.message))
+    h2load(address, call.method, data, in_flight, 1)
     before = running.cpu_s()
-    total, rate, p50_ms = h2load(running, data, in_flight, seconds)
-    return Closed(rate, p50_ms, (running.cpu_s() - before) / total * 1e6)
+    total, rate, mean_ms = h2load(address, call.method, data, in_flight, seconds)
+    return Closed(rate, mean_ms, (running.cpu_s() - before) / total * 1e6)
 
 
-def grpc_frame(model: str) -> bytes:
-    """A request as it follows the headers: not compressed, its length, the message."""
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 16]}
-    raw = np.array(INPUT, dtype="<f4").tobytes()
-    request = message(
-        "ModelInferRequest", model_name=model, inputs=[tensor], raw_input_contents=[raw]
-    ).SerializeToString()
-    return struct.pack(">BI", 0, len(request)) + bytes(request)
-
-
-def check_grpc(running: Running) -> None:
-    """An answer with the numbers that belong to it: h2load sees statuses of HTTP only."""
-    import grpc
-
-    frame = grpc_frame(running.site.model)
-    with grpc.insecure_channel(f"127.0.0.1:{running.site.grpc}") as channel:
-        answer = channel.unary_unary(METHOD)(frame[5:], timeout=30, wait_for_ready=True)
-    if np.array(INPUT, dtype="<f4").tobytes() not in answer and running.site.model == "echo":
-        raise RuntimeError(f"the echo's answer over gRPC lacks its numbers: {answer!r}")
-
-
-def h2load(running: Running, data: Path, in_flight: int, seconds: int) -> tuple[int, float, float]:
-    """Requests, requests per second, and the mean latency in ms (h2load has no median)."""
-    done = subprocess.run(
-        ["h2load", "-D", str(seconds), "-c", str(GRPC_CONNECTIONS),
-         "-m", str(in_flight // GRPC_CONNECTIONS), "-d", data,
-         "-H", "content-type: application/grpc", "-H", "te: trailers",
-         f"http://127.0.0.1:{running.site.grpc}{METHOD}"],
-        check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
-    rate = re.search(r"finished in [\d.]+s, ([\d.]+) req/s", done)
-    counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", done)
-    time = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", done)
-    if rate is None or counts is None or time is None or (counts[2], counts[3]) != ("0", "0"):
-        raise RuntimeError(f"h2load: {done}")
-    return int(counts[1]), float(rate[1]), float(time[1]) * MICROS[time[2]] / 1e3
-
-
-def build_open_http(home: Path) -> Path:
-    """The open loop's program, compiled when it is older than its source."""
-    program, source = home / "open_http", HERE / "open_http.cpp"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        home.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["c++", "-std=c++20", "-O2", source, "-o", program], check=True)
-    return program
-
-
-def open_http(program: Path, running: Running, rate_rps: float, seconds: float, seed: int) -> Open:
+def open_http(running: Running, rate_rps: float, seconds: float, seed: int) -> Open:
     """A Poisson load; afterwards waits until the server is through with what it was left."""
-    body = running.site.work / "body.json"
-    body.write_text(running.body(), encoding="utf-8")
-    done = subprocess.run(
-        [program, str(running.site.http), running.launch.path, body, str(rate_rps),
-         str(SETTLE_S + seconds), str(seed), str(TIMEOUT_S)],
-        check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
+    poisson = parse_arrivals("poisson")
+    times_s = poisson.times_s(rate_rps, SETTLE_S + seconds, np.random.default_rng(seed))
+    address = f"http://127.0.0.1:{running.site.http}"
+    loop = core.LoadLoop(libzmq_path(), address, give_up_s=TIMEOUT_S, drain_s=2 * TIMEOUT_S)
+    try:
+        arrivals_ns = (times_s * 1e9).astype(np.int64)
+        loop.add_http_model(running.site.model, [request_of(running)], arrivals_ns=arrivals_ns)
+        loop.start_open()
+        while not loop.wait(1.0):
+            pass
+        records = loop.records()
+    finally:
+        loop.close()
     wait_until_idle(running)
-    return became(np.loadtxt(done.splitlines(), ndmin=2))
+    return became(records)
 
 
-def became(sent: np.ndarray) -> Open:
-    """What became of the rows "intended_s status latency_ms behind_ms" after the first SETTLE_S."""
-    sent = sent[sent[:, 0] >= SETTLE_S]
-    latency_ms = sent[sent[:, 1] == 200, 2]
+def warm_up(running: Running) -> None:
+    """Eight requests in flight for a while, whatever becomes of them: Java compiles what is hot."""
+    loop = core.LoadLoop(libzmq_path(), f"http://127.0.0.1:{running.site.http}")
+    try:
+        loop.add_http_model(running.site.model, [request_of(running)])
+        loop.start_closed(8, duration_s=WARM_UP_S)
+        while not loop.wait(1.0):
+            pass
+    finally:
+        loop.close()
+    wait_until_idle(running)
+
+
+def request_of(running: Running) -> bytes:
+    body = running.body().encode()
+    return (
+        f"POST {running.launch.path} HTTP/1.1\r\nHost: 127.0.0.1:{running.site.http}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def became(records: Records) -> Open:
+    """What became of the requests that were due after the first SETTLE_S."""
+    sent = records[records["intended_ns"] >= SETTLE_S * 1e9]
+    ok = sent[sent["outcome"] == Outcome.OK]
+    latency_ms = (ok["answered_ns"] - ok["intended_ns"]) / 1e6
     good = (np.count_nonzero(latency_ms <= slo_ms) / len(sent) for slo_ms in SLOS_MS)
-    p99_ms = float(np.quantile(latency_ms, 0.99)) if len(latency_ms) else float("nan")
-    behind_p99_ms = float(np.quantile(sent[:, 3], 0.99))
-    return Open(*good, len(latency_ms) / len(sent), p99_ms, behind_p99_ms)
+    p99_ms = float(np.quantile(latency_ms, 0.99)) if len(ok) else float("nan")
+    behind_ms = (sent["sent_ns"] - sent["intended_ns"]) / 1e6
+    return Open(*good, len(ok) / len(sent), p99_ms, float(np.quantile(behind_ms, 0.99)))
 
 
 def wait_until_idle(running: Running) -> None:

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from environments import is_set_up, set_up
-from launch import PEERS, Running, Setting, serve
-from loads import HERE, build_open_http, closed_grpc, closed_http, open_http
+from launch import Running, serve
+from loads import HERE, closed_grpc, closed_http, open_http, warm_up
 from result import ROOT, cpu, emit
 from rig import load_average, make_models
+from starts import PEERS, Setting
 from tables import table
 
 HOME = ROOT / "build" / "peers"
@@ -45,6 +46,12 @@ OPEN = (
     Setting("litserve"),
     Setting("mlserver"),
     Setting("pytriton"),
+    Setting("torchserve"),
+    Setting("torchserve", "queue 32", {"queue": 32}),
+    Setting("ray"),
+    Setting("ray", "16 ongoing, 24 queued", {"ongoing": 16, "queued": 24}),
+    Setting("bentoml"),
+    Setting("bentoml", "max_latency 50 ms", {"max_latency_ms": 50}),
 )
 
 Line = dict[str, Any]
@@ -54,7 +61,7 @@ Found = dict[tuple[str, tuple[tuple[str, Any], ...]], list[dict[str, float]]]
 
 def closed(running: Running, setting: Setting, args: argparse.Namespace, found: Found) -> None:
     for protocol, load in (("http", closed_http), ("grpc", closed_grpc)):
-        if protocol == "grpc" and not running.launch.grpc:
+        if protocol == "grpc" and running.launch.grpc is None:
             continue
         for in_flight in IN_FLIGHT:
             params = {"server": setting.peer, "protocol": protocol, "in_flight": in_flight}
@@ -63,10 +70,10 @@ def closed(running: Running, setting: Setting, args: argparse.Namespace, found: 
 
 
 def opened(running: Running, setting: Setting, args: argparse.Namespace, found: Found) -> None:
-    program = build_open_http(HOME)
+    warm_up(running)
     for rate_rps in RATES_RPS:
         params = {"server": setting.peer, "setting": setting.label, "offered_rps": rate_rps}
-        figures = open_http(program, running, rate_rps, args.seconds, args.seed)._asdict()
+        figures = open_http(running, rate_rps, args.seconds, args.seed)._asdict()
         note(found, "peers_open", params, figures)
 
 
