@@ -45,7 +45,9 @@ class ClientLoop:
     def submit(
         self,
         model: str,
-        inputs: Sequence[tuple[str, NDArray[Any]] | tuple[str, NDArray[Any], str | None]],
+        inputs: Sequence[
+            tuple[str, NDArray[Any]] | tuple[str, NDArray[Any] | DeviceArray, str | None]
+        ],
         deadline_ms: float | None = None,
         traceparent: str = "",
     ) -> int:
@@ -329,6 +331,21 @@ def assign_cores(cores: Sequence[int], shares_pct: Sequence[int]) -> list[list[i
     Raises ConfigError when a share is less than one core.
     """
 
+class DeviceArray:
+    """A tensor in device memory, in place of an array of ClientLoop.submit().
+
+    `dtype` is a wire name, `frame` what export_device_memory() gave. Raises ArgumentError.
+    """
+
+    def __init__(self, dtype: str, shape: Sequence[int], frame: bytes) -> None: ...
+
+def export_device_memory(address: int, size: int, stream: int | None = None) -> bytes:
+    """A frame that names device memory of this process for another on this host.
+
+    Waits for what `stream`, or without one the whole device, has to do. Raises ArgumentError for
+    memory that is not of a device or that cannot be opened by others, DeviceError without a driver.
+    """
+
 def cuda_probe() -> dict[str, Any]:
     """What the CUDA driver of this machine and its devices can do. Makes no context; never raises.
 
@@ -600,12 +617,14 @@ class Engine:
         cores: Sequence[int] = (),
         device: int = 0,
         placement: Placement | None = None,
+        priority: int = 0,
     ) -> PartitionReport:
         """Starts a gpulet's thread, for "cpu" on these cores with one intra-op thread each.
 
         "green": on these units of the GPU `device` (the driver's number), in a green context of
         their own; cores, where there are any, are those of its thread. All green gpulets of a
         device in this process share one split of it, whose grid cuda_probe() tells.
+        `priority` is of its streams, lower runs first; it stays when the gpulet is resized.
         Raises ArgumentError when the id is taken or units are not on the grid, DeviceError when the
         cores or the context cannot be had.
         """
@@ -737,6 +756,9 @@ class Engine:
 
     def drain_all(self, until_ns: int) -> bool:
         """Refuses further submissions; True when all before were answered by then."""
+
+    def close_idle_imports(self) -> None:
+        """Closes device memory of clients that no request has named for a while."""
 
     def stats(self) -> list[ModelStats]: ...
 
@@ -879,6 +901,12 @@ class FrontendLoop:
 
     def add_shm(self, name: str, address: int, size: int) -> None:
         """Memory that requests of doors may name; mapped until remove_shm() has returned."""
+
+    def add_device_memory(self, name: str, handle: bytes, size: int) -> None:
+        """Device memory of a client, by its CUDA IPC handle of 64 bytes; executors open it.
+
+        Raises ArgumentError.
+        """
 
     def remove_shm(self, name: str) -> None: ...
     def stop_admitting(self) -> None: ...

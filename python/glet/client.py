@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glet.config.load import nearest
+from glet.device_array import export, is_device_array
 from glet.errors import (
     REQUEST_ERRORS,
     ArgumentError,
@@ -31,7 +32,7 @@ from glet.wire.zmq_path import libzmq_path
 Array = NDArray[Any]
 Inputs = Any
 """One array or (nested) list of numbers or strings, or a dict of them by input name."""
-Named = tuple[str, Array, str | None]
+Named = tuple[str, Array | core.DeviceArray, str | None]
 """An input: its name, its value, and its wire dtype where the model's is known."""
 Outputs = Array | dict[str, Array]
 
@@ -63,6 +64,10 @@ class Client:
     uint16 arrays holding the same bits, both ways. Tensors of strings are arrays of bytes or str
     (as UTF-8) on the way in, and arrays of objects, each a `bytes`, on the way out. Ctrl-C takes
     the request back. Does not survive a fork: make one per process.
+
+    Arrays on a GPU of this host (DLPack, `__cuda_array_interface__`: torch, CuPy) are not copied
+    here: an executor on a GPU opens their memory. They have to stay as they are until the answer,
+    which is on the host. Memory of a pool cannot be opened: an InvalidInputError says what to do.
     """
 
     def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -267,7 +272,8 @@ class Signatures:
             return True
         # An array of uint16 may be meant as one of bfloat16.
         return not all(
-            hasattr(value, "__array__") and getattr(value, "dtype", None) != np.uint16
+            is_device_array(value)
+            or (hasattr(value, "__array__") and getattr(value, "dtype", None) != np.uint16)
             for value in inputs.values()
         )
 
@@ -308,8 +314,10 @@ class Signatures:
         return [(name, as_array(name, inputs, dtype), dtype)]
 
 
-def as_array(name: str, value: Any, dtype: str | None) -> Array:
+def as_array(name: str, value: Any, dtype: str | None) -> Array | core.DeviceArray:
     """An array stays as it is; lists and numbers take `dtype`, a wire name."""
+    if is_device_array(value):
+        return export(name, value, dtype)
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -78,6 +78,13 @@ TEST_CASE("every entry point has the name, version and prototype of the header")
   CHECK_ENTRY(mem_free, cuMemFree, 3020);
   CHECK_ENTRY(copy_to_device, cuMemcpyHtoDAsync, 3020);
   CHECK_ENTRY(copy_to_host, cuMemcpyDtoHAsync, 3020);
+  CHECK_ENTRY(copy_on_device, cuMemcpyDtoDAsync, 3020);
+  CHECK_ENTRY(ctx_synchronize, cuCtxSynchronize, 2000);
+  CHECK_ENTRY(pointer_attribute, cuPointerGetAttribute, 4000);
+  CHECK_ENTRY(address_range, cuMemGetAddressRange, 3020);
+  CHECK_ENTRY(ipc_get_handle, cuIpcGetMemHandle, 4010);
+  CHECK_ENTRY(ipc_open_handle, cuIpcOpenMemHandle, 11000);
+  CHECK_ENTRY(ipc_close_handle, cuIpcCloseMemHandle, 4010);
   CHECK_ENTRY(graph_launch, cuGraphLaunch, 10000);
   CHECK_ENTRY(device_get_resource, cuDeviceGetDevResource, 12040);
   CHECK_ENTRY(ctx_get_resource, cuCtxGetDevResource, 12040);
@@ -147,6 +154,10 @@ TEST_CASE("numbers are those of the header") {
   static_assert(cuda::kMultiprocessorCount == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
   static_assert(cuda::kCapabilityMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
   static_assert(cuda::kCapabilityMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+  static_assert(cuda::kPointerDeviceOrdinal == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL);
+  static_assert(cuda::kPointerIpcCapable == CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE);
+  static_assert(cuda::kIpcLazyPeerAccess == CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+  static_assert(sizeof(cuda::IpcHandle) == sizeof(CUipcMemHandle));
   static_assert(cuda::kGreenDefaultStream == CU_GREEN_CTX_DEFAULT_STREAM);
   static_assert(cuda::kStreamNonBlocking == CU_STREAM_NON_BLOCKING);
   static_assert(cuda::kEventBlockingSync == CU_EVENT_BLOCKING_SYNC);

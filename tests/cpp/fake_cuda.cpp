@@ -140,7 +140,7 @@ EXPORT Result cuGetProcAddress_v2(const char* symbol, void** address, int versio
 
 EXPORT void fake_cuda_reset() {
   const std::lock_guard lock(mutex);
-  for (const auto& [address, bytes] : state().memory) std::free(reinterpret_cast<void*>(address));
+  while (!state().memory.empty()) free_device(state().memory.begin()->first);
   for (const auto& [address, bytes] : state().pinned) std::free(reinterpret_cast<void*>(address));
   state() = State{};
   read_environment(state());

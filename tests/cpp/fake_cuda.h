@@ -6,7 +6,7 @@
 // that are in no group of `unit`), refuse 0 (groups below so many SMs are refused although they are
 // aligned), give 0 (SMs that a green context has beyond, or below 0: short of, those of its
 // descriptor), uneven 0 (SMs that the last group is larger), driver 13000, devices 1, memory_mb
-// 143771, capability 90.
+// 143771, capability 90, ipc 0 (1: other processes can open device memory; 2: this one, too).
 // The same from the environment:
 // FAKE_CUDA="sms=114,rest=2,fail=cuInit:1:100,hide=cuGreenCtxCreate".
 //

@@ -325,6 +325,7 @@ EntryPoints& table() {
     all.ctx_from_green.function = ctx_from_green;
     all.green_stream_create.function = green_stream_create;
     add_work(all);
+    add_ipc(all);
     return all;
   }();
   return entries;

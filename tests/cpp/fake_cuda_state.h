@@ -71,10 +71,10 @@ struct Failure {
 
 // Dead objects stay, so that a handle is never given out again and its late use is seen.
 struct State {
-  std::map<std::string, int> settings{{"sms", 132},          {"unit", 8},       {"align", 8},
-                                      {"rest", 12},          {"refuse", 0},     {"give", 0},
-                                      {"uneven", 0},         {"driver", 13000}, {"devices", 1},
-                                      {"memory_mb", 143771}, {"capability", 90}};
+  std::map<std::string, int> settings{{"sms", 132},          {"unit", 8},        {"align", 8},
+                                      {"rest", 12},          {"refuse", 0},      {"give", 0},
+                                      {"uneven", 0},         {"driver", 13000},  {"devices", 1},
+                                      {"memory_mb", 143771}, {"capability", 90}, {"ipc", 0}};
   std::map<std::string, Failure> failures;
   std::map<std::string, int> calls;
   std::set<std::string> hidden;
@@ -92,6 +92,8 @@ struct State {
   std::deque<EventObject> events;
   std::deque<GraphObject> graphs;
   std::map<std::uint64_t, std::size_t> memory;  // address to bytes, of the device
+  std::map<std::uint64_t, int> files;           // of memory that others can open
+  std::set<std::uint64_t> imports;              // memory of others
   std::map<std::uint64_t, std::size_t> pinned;  // and of the host
 };
 
@@ -115,6 +117,10 @@ Result stream_state(Stream stream);
 void finish(Stream stream, Lock& lock);
 // Of fake_cuda_work.cpp.
 void add_work(EntryPoints& entries);
+// Of fake_cuda_ipc.cpp. Device memory, in the books; freed memory has to be in them.
+std::uint64_t allocate_device(std::size_t bytes);
+void free_device(std::uint64_t address);
+void add_ipc(EntryPoints& entries);
 
 template <typename Object>
 bool usable(Object* object) {

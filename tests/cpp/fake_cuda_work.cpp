@@ -90,18 +90,12 @@ Result event_destroy(Event event) {
   return kSuccess;
 }
 
-std::uint64_t allocate(std::map<std::uint64_t, std::size_t>& blocks, std::size_t bytes) {
-  const auto address = reinterpret_cast<std::uint64_t>(std::malloc(bytes));
-  blocks[address] = bytes;
-  return address;
-}
-
-Result release(std::map<std::uint64_t, std::size_t>& blocks, std::uint64_t address) {
-  if (blocks.erase(address) == 0) {
+Result release_device(std::uint64_t address) {
+  if (state().memory.count(address) == 0 || state().imports.count(address) != 0) {
     ++state().misuse;
     return kInvalidValue;
   }
-  std::free(reinterpret_cast<void*>(address));
+  free_device(address);
   return kSuccess;
 }
 
@@ -115,14 +109,20 @@ Result host_alloc(void** memory, std::size_t bytes, unsigned flags) {
   ENTER("cuMemHostAlloc");
   if (!usable(current_context())) return kInvalidContext;
   if (bytes == 0 || flags != kHostPortable) return kInvalidValue;
-  *memory = reinterpret_cast<void*>(allocate(state().pinned, bytes));
+  *memory = std::malloc(bytes);
+  state().pinned[reinterpret_cast<std::uint64_t>(*memory)] = bytes;
   return kSuccess;
 }
 
 Result host_free(void* memory) {
   ENTER("cuMemFreeHost");
   if (!usable(current_context())) return kInvalidContext;
-  return release(state().pinned, reinterpret_cast<std::uint64_t>(memory));
+  if (state().pinned.erase(reinterpret_cast<std::uint64_t>(memory)) == 0) {
+    ++state().misuse;
+    return kInvalidValue;
+  }
+  std::free(memory);
+  return kSuccess;
 }
 
 Result mem_alloc(DevicePointer* address, std::size_t bytes) {
@@ -130,14 +130,14 @@ Result mem_alloc(DevicePointer* address, std::size_t bytes) {
   if (!usable(current_context())) return kInvalidContext;
   if (bytes == 0) return kInvalidValue;
   if (!fits(bytes)) return kOutOfMemory;
-  *address = allocate(state().memory, bytes);
+  *address = allocate_device(bytes);
   return kSuccess;
 }
 
 Result mem_free(DevicePointer address) {
   ENTER("cuMemFree");
   if (!usable(current_context())) return kInvalidContext;
-  return release(state().memory, address);
+  return release_device(address);
 }
 
 // Pageable memory would make the copy wait for the stream: glet never means that.
@@ -171,6 +171,27 @@ Result copy_to_host(void* to, DevicePointer from, std::size_t bytes, Stream stre
   return copy(stream, from, reinterpret_cast<std::uint64_t>(to), bytes, false);
 }
 
+Result copy_on_device(DevicePointer to, DevicePointer from, std::size_t bytes, Stream stream) {
+  ENTER("cuMemcpyDtoDAsync");
+  if (!usable(current_context())) return kInvalidContext;
+  if (const Result bad = stream_state(stream)) return bad;
+  const auto both = [=] {
+    return inside(state().memory, to, bytes) && inside(state().memory, from, bytes);
+  };
+  if (bytes == 0 || !both()) return kInvalidValue;
+  stream->work.emplace_back([=] {
+    {
+      const std::lock_guard relock(mutex);
+      if (!both()) {
+        ++state().misuse;
+        return;
+      }
+    }
+    std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+  });
+  return kSuccess;
+}
+
 Result graph_launch(GraphExec graph, Stream stream) {
   ENTER("cuGraphLaunch");
   if (!usable(current_context())) return kInvalidContext;
@@ -201,6 +222,7 @@ void add_work(EntryPoints& entries) {
   entries.mem_free.function = mem_free;
   entries.copy_to_device.function = copy_to_device;
   entries.copy_to_host.function = copy_to_host;
+  entries.copy_on_device.function = copy_on_device;
   entries.graph_launch.function = graph_launch;
 }
 
@@ -212,12 +234,12 @@ using namespace fake_cuda;
 
 EXPORT unsigned long long fake_cuda_alloc(unsigned long long bytes) {
   const std::lock_guard lock(mutex);
-  return fits(bytes) ? allocate(state().memory, bytes) : 0;
+  return fits(bytes) ? allocate_device(bytes) : 0;
 }
 
 EXPORT void fake_cuda_free(unsigned long long address) {
   const std::lock_guard lock(mutex);
-  release(state().memory, address);
+  release_device(address);
 }
 
 EXPORT void* fake_cuda_graph(void* stream, int (*function)(void*), void* data) {

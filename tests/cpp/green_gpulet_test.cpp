@@ -67,6 +67,27 @@ TEST_CASE("a green gpulet has its units, and the report says what they are") {
   CHECK(fake.clean());
 }
 
+TEST_CASE("a gpulet's streams have its priority, also after a resize and beside idle contexts") {
+  FakeDriver fake;
+  opened(fake);
+  {
+    Engine engine;
+    PartitionSpec urgent = green({0, 7});
+    urgent.priority = -3;
+    const auto priority = [&fake](const PartitionReport& report) {
+      return fake.priority(reinterpret_cast<cuda::Stream>(report.stream));
+    };
+    CHECK(priority(engine.add_gpulet(1, urgent)) == -3);
+    CHECK(priority(engine.resize(1, green({0, 3}))) == -3);
+    // The first context is idle now, with another priority than is wanted here.
+    CHECK(priority(engine.add_gpulet(2, green({0, 7}))) == 0);
+    CHECK(engine.green_counts(0).created == 3);
+    CHECK(priority(engine.resize(1, green({0, 7}))) == -3);
+    CHECK(engine.green_counts(0).reused == 1);
+  }
+  CHECK(fake.clean());
+}
+
 TEST_CASE("resizing leases other units and gives the old ones back") {
   FakeDriver fake;
   opened(fake);

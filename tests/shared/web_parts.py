@@ -9,6 +9,7 @@ import msgspec
 
 from glet.errors import ModelNotFoundError, RequestError
 from glet.serve.loading import Done, Override
+from glet.serve.web.cuda_memory import CudaMemory
 from glet.serve.web.dispatch import Web
 from glet.serve.web.operations import Operations
 from glet.serve.web.request import WebAnswer, WebRequest
@@ -84,15 +85,25 @@ class WebRig:
         self.open: list[Done] = []
         self.answers: list[WebAnswer] = []
         self.regions: dict[str, tuple[int, int]] = {}
+        self.cuda_regions: dict[str, tuple[bytes, int]] = {}
+        self.on_gpu = False
+        taken: set[str] = set()
         self.logger = logging.getLogger(f"web.{id(self)}")
         self.logger.setLevel(logging.INFO)
         memory = SharedMemory(
             lambda name, address, size: self.regions.update({name: (address, size)}),
             self.regions.pop,
             shm,
+            taken,
+        )
+        cuda = CudaMemory(
+            lambda name, handle, size: self.cuda_regions.update({name: (handle, size)}),
+            self.cuda_regions.pop,
+            lambda: self.on_gpu,
+            taken,
         )
         operations = Operations(
-            self, self, memory, LogSettings(self.logger), trace or TraceSettings()
+            self, self, memory, cuda, LogSettings(self.logger), trace or TraceSettings()
         )
         self.web = Web(operations, lambda request, answer: self.answers.append(answer))
 

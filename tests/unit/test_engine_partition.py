@@ -4,6 +4,7 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from glet.native import core
@@ -51,14 +52,14 @@ def test_a_real_engine_takes_cores() -> None:
 @pytest.mark.usefixtures("with_green")
 def test_units_are_a_placement() -> None:
     engine = FakeEngine()
-    add_gpulet(engine, add("green", Units(7, 7)))
+    add_gpulet(engine, msgspec.structs.replace(add("green", Units(7, 7)), priority=-2))
     step = ResizeGpulet(
         step=2, gpulet=3, kind="green", share_pct=100, cores=(), units=Units(0, 15, True)
     )
     resize_gpulet(engine, step)
     same = {"gpulet": 3, "kind": "green", "device": 0}
     assert engine.told == [
-        same | {"share_pct": 50, "placement": (7, 7, False)},
+        same | {"share_pct": 50, "placement": (7, 7, False), "priority": -2},
         same | {"share_pct": 100, "placement": (0, 15, True)},
     ]
 

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from glet.errors import ConfigError, ProfileError
+from glet.types.device import DeviceInfo
+from glet.types.plan import ModelShare
+from glet.types.units import Units
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "tests" / "bench" / "gpu"
@@ -152,3 +155,28 @@ def test_a_short_run_on_an_emulated_device_says_what_held(tmp_path: Path) -> Non
     assert '"bench": "goodput"' in done.stdout
     assert '"emulated": true' in done.stdout
     assert '"rate_rps"' in done.stdout
+
+
+def test_the_tightest_slo_has_the_first_stream(study: Any) -> None:
+    tasks = study.tasks_of("equal", study.read_study(PROFILE, "none"), 32)
+    found = study.priorities(tasks)
+    by_slo = sorted(tasks, key=lambda task: task.slo_ms)
+    assert [found[task.model] for task in by_slo] == sorted(found.values())
+    assert found[by_slo[0].model] == -5
+    assert found[by_slo[-1].model] == 0
+    assert set(study.priorities(tasks[:1]).values()) == {-5}
+    assert study.SYSTEMS["streams-priority"] is study.SYSTEMS["streams"]
+
+
+def test_free_streams_of_a_gpu_have_all_of_it(study: Any) -> None:
+    bed = importlib.import_module("bed")
+    isolation = importlib.import_module("isolation")
+    share = ModelShare(model="lenet", batch=1)
+    device = DeviceInfo(name="gpu", kind="green", type="bench", units=15, remainder_sms=12)
+    placed = [bed.one_gpulet(number, 100, (), share) for number in range(2)]
+    whole = Units(0, 15, True)
+    assert [g.units for g in bed.above_each_other(placed, device)] == [whole, whole]
+    free = isolation.MECHANISMS["green"]["streams"]
+    first = isolation.MECHANISMS["green"]["streams-priority"]
+    assert free.overlap
+    assert first == free._replace(priority=-5)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,11 +213,59 @@ def test_what_is_no_shared_memory_is_refused(
     assert rig.regions == {}
 
 
-def test_cuda_shared_memory_is_refused(rig: WebRig) -> None:
-    assert rig.refused("POST", "/v2/cudasharedmemory/region/r/register", {})[0] == 501
+def test_cuda_shared_memory_is_refused_without_a_gpu(rig: WebRig) -> None:
+    status, line = rig.refused("POST", "/v2/cudasharedmemory/region/r/register", {})
+    assert status == 501
+    assert "no model is served on a GPU here" in line
     assert rig.get("/v2/cudasharedmemory/status") == []
     assert rig.refused("GET", "/v2/cudasharedmemory/region/r/status")[0] == 404
     assert rig.post("/v2/cudasharedmemory/unregister") == {}
+
+
+HANDLE = bytes(range(64))
+KNOWN = {"raw_handle": {"b64": b64encode(HANDLE).decode()}, "device_id": 1, "byte_size": 4096}
+
+
+def test_cuda_shared_memory(rig: WebRig, tmp_path: Path) -> None:
+    rig.on_gpu = True
+    where = "/v2/cudasharedmemory/region/r"
+    assert rig.post(f"{where}/register", KNOWN) == {}
+    assert rig.cuda_regions == {"r": (HANDLE, 4096)}
+    rows = [{"name": "r", "device_id": 1, "byte_size": 4096}]
+    assert rig.get(f"{where}/status") == rig.get("/v2/cudasharedmemory/status") == rows
+    assert rig.refused("POST", f"{where}/register", KNOWN)[0] == 409
+    (tmp_path / "small").write_bytes(bytes(10))
+    shared = "/v2/systemsharedmemory/region/r/register"
+    assert rig.refused("POST", shared, {"key": "/small", "byte_size": 10})[0] == 409
+    assert rig.post(f"{where}/unregister") == {}
+    assert rig.cuda_regions == {}
+    assert rig.post(shared, {"key": "/small", "byte_size": 10}) == {}
+    assert rig.refused("POST", f"{where}/register", KNOWN)[0] == 409
+    assert rig.post("/v2/cudasharedmemory/region/s/register", KNOWN) == {}
+    assert rig.post("/v2/cudasharedmemory/unregister") == {}
+    assert rig.cuda_regions == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"raw_handle": {"b64": "AAAA"}}, "raw_handle has 3 bytes; a CUDA IPC handle has 64"),
+        ({"raw_handle": {"b64": "?"}}, "raw_handle.b64 is no base64"),
+        ({"raw_handle": "AAAA"}, "raw_handle is text; an object is valid"),
+        ({"raw_handle": {}}, "b64 is missing"),
+        ({"device_id": -1}, "device_id -1"),
+        ({"byte_size": 0}, "byte_size 0"),
+        ({"byte_size": 2**64}, "byte_size 18446744073709551616"),
+        ({"offset": 1}, "no key 'offset'"),
+    ],
+)
+def test_what_is_no_cuda_memory_is_refused(rig: WebRig, change: dict[str, Any], says: str) -> None:
+    rig.on_gpu = True
+    where = "/v2/cudasharedmemory/region/r/register"
+    status, line = rig.refused("POST", where, {**KNOWN, **change})
+    assert status == 400
+    assert says in line
+    assert rig.cuda_regions == {}
 
 
 def test_log_settings_change_what_is_logged(rig: WebRig) -> None:

@@ -122,6 +122,16 @@ def test_shared_memory(rig: WebRig, tmp_path: Path) -> None:
     assert ask(rig, "CudaSharedMemoryRegister", name="g")[0] == UNIMPLEMENTED
     assert ask(rig, "CudaSharedMemoryStatus").ListFields() == []
     assert ask(rig, "CudaSharedMemoryUnregister").ListFields() == []
+    rig.on_gpu = True
+    known = {"raw_handle": bytes(64), "device_id": 1, "byte_size": 100}
+    assert ask(rig, "CudaSharedMemoryRegister", name="g", **known).ListFields() == []
+    assert rig.cuda_regions == {"g": (bytes(64), 100)}
+    status = ask(rig, "CudaSharedMemoryStatus", name="g").regions["g"]
+    assert (status.device_id, status.byte_size) == (1, 100)
+    assert ask(rig, "CudaSharedMemoryRegister", name="g", **known)[0] == EXISTS
+    assert ask(rig, "CudaSharedMemoryRegister", name="one", **known)[0] == EXISTS
+    assert ask(rig, "CudaSharedMemoryUnregister", name="g").ListFields() == []
+    assert rig.cuda_regions == {}
 
 
 def test_settings(rig: WebRig) -> None:

@@ -66,6 +66,7 @@ std::string raw_bytes(const py::array& array) {
 
 EncodedArrays encode_arrays(const NamedArrays& arrays) {
   std::vector<exec::TensorSpec> specs;
+  std::vector<bool> on_device;
   EncodedArrays encoded;
   specs.reserve(arrays.size());
   encoded.frames.reserve(arrays.size());
@@ -74,6 +75,13 @@ EncodedArrays encode_arrays(const NamedArrays& arrays) {
       throw ArgumentError("an input is (name, array) or (name, array, dtype)");
     }
     const auto name = row[0].cast<std::string>();
+    on_device.push_back(py::isinstance<DeviceArray>(row[1]));
+    if (on_device.back()) {
+      const auto& there = row[1].cast<const DeviceArray&>();
+      specs.push_back({name, there.dtype, there.shape});
+      encoded.frames.emplace_back(std::string_view(there.frame));
+      continue;
+    }
     const auto given = row[1].cast<py::array>();
     const bool bfloat16 = row.size() == 3 && py::str("bfloat16").equal(row[2]);
     exec::TensorSpec& spec = specs.emplace_back();
@@ -91,7 +99,7 @@ EncodedArrays encode_arrays(const NamedArrays& arrays) {
     net::Message& frame = encoded.frames.emplace_back(bytes);
     if (bytes > 0) std::memcpy(frame.data(), array.data(), bytes);
   }
-  encoded.specs = net::encode_specs(specs);
+  encoded.specs = net::encode_specs(specs, on_device);
   return encoded;
 }
 

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,13 @@ namespace glet::bind {
 // (name, array) or (name, array, dtype); the dtype is looked at where the array does not tell it:
 // "bfloat16" says that elements of uint16 are that.
 using NamedArrays = std::vector<pybind11::tuple>;
+
+// In place of an array: a tensor in device memory that net's frames can name.
+struct DeviceArray {
+  exec::DType dtype = exec::DType::kFloat32;
+  std::vector<std::int64_t> shape;
+  std::string frame;  // exec::device_frame()
+};
 
 struct EncodedArrays {
   std::string specs;  // net::encode_specs' form

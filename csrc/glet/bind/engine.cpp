@@ -92,8 +92,9 @@ exec::PartitionReport resize_gpulet(const PyEngine& self, GpuletId gpulet, const
 
 exec::PartitionReport add_gpulet(const PyEngine& self, GpuletId gpulet, const std::string& kind,
                                  int share_pct, std::vector<int> cores, int device,
-                                 std::optional<exec::Placement> placement) {
-  const auto spec = partition_spec(kind, share_pct, std::move(cores), device, placement);
+                                 std::optional<exec::Placement> placement, int priority) {
+  auto spec = partition_spec(kind, share_pct, std::move(cores), device, placement);
+  spec.priority = priority;
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
   return engine->add_gpulet(gpulet, spec);
@@ -295,7 +296,7 @@ void bind_engine(py::module_& m) {
   engine.def(py::init<>())
       .def("add_gpulet", &add_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
            py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{}, py::arg("device") = 0,
-           py::arg("placement") = py::none())
+           py::arg("placement") = py::none(), py::arg("priority") = 0)
       .def("resize_gpulet", &resize_gpulet, py::arg("gpulet"), py::arg("kind") = "cpu",
            py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{}, py::arg("device") = 0,
            py::arg("placement") = py::none())
@@ -311,6 +312,9 @@ void bind_engine(py::module_& m) {
       .def("wait", &wait, py::arg("timeout_ns"))
       .def("completion_fd", [](const PyEngine& self) { return self.get()->completion_fd(); })
       .def("drain_all", &drain_all, py::arg("until_ns"))
+      .def(
+          "close_idle_imports", [](PyEngine& self) { self.get()->close_idle_imports(); },
+          py::call_guard<py::gil_scoped_release>())
       .def("stats", [](const PyEngine& self) { return self.get()->stats(); })
       .def("close", &PyEngine::close,
            "Stops all gpulets; what is queued is dropped. Calling it again does nothing.")

@@ -97,6 +97,21 @@ py::list take_control(FrontendLoop& loop) {
   return out;
 }
 
+void add_device_memory(FrontendLoop& loop, const std::string& name, const py::bytes& handle,
+                       std::size_t size) {
+  const auto bytes = static_cast<std::string_view>(handle);
+  exec::DeviceTensor whole;
+  if (bytes.size() != sizeof whole.handle) {
+    throw ArgumentError("a handle of CUDA memory has " + std::to_string(sizeof whole.handle) +
+                        " bytes; got " + std::to_string(bytes.size()));
+  }
+  std::memcpy(&whole.handle, bytes.data(), bytes.size());
+  whole.bytes = size;
+  whole.host = exec::this_host();
+  const py::gil_scoped_release nogil;
+  loop.add_device_memory(name, whole);
+}
+
 py::list take_web(FrontendLoop& loop) {
   std::vector<net::WebRequest> requests;
   {
@@ -209,6 +224,8 @@ void bind_net(py::module_& m) {
           [](FrontendLoop& loop, const std::string& name, std::uintptr_t address,
              std::size_t size) { loop.add_shm(name, reinterpret_cast<std::byte*>(address), size); },
           py::arg("name"), py::arg("address"), py::arg("size"), NoGil())
+      .def("add_device_memory", &add_device_memory, py::arg("name"), py::arg("handle"),
+           py::arg("size"))
       .def("remove_shm", &FrontendLoop::remove_shm, py::arg("name"), NoGil())
       .def("set_starting", &FrontendLoop::set_starting, py::arg("starting"), NoGil())
       .def("set_ready", &FrontendLoop::set_ready, py::arg("ready"), NoGil())

@@ -54,7 +54,8 @@ AotiCudaRunner::AotiCudaRunner(std::shared_ptr<GreenDevice> device,
       layout_(signature().inputs, max_batch),
       input_pool_(device_->primary(), layout_.bytes),
       output_pool_(device_->primary(), BlockLayout(signature().outputs, max_batch).bytes),
-      inputs_(input_pool_.take()) {
+      inputs_(input_pool_.take()),
+      transfers_(device_) {
   if (model_->cuda_device() != device_->device()) {
     throw ArgumentError("[AotiCudaRunner] " + model_->path() + " is for " +
                         (model_->cuda_device() == AotiModel::kCpu
@@ -160,7 +161,7 @@ PinnedPool::Block AotiCudaRunner::launch(Handles& outputs, const BlockLayout& la
       inputs.all()[i] = make_input(i, n);
     }
     timer.start(stream);
-    copy_to_device(driver(), layout_, n, inputs_.data(), {addresses, true}, stream);
+    transfers_.inputs(layout_, n, inputs_.data(), {addresses, true}, stream);
     auto given = inputs.all();
     inputs.consumed();
     {
@@ -173,6 +174,7 @@ PinnedPool::Block AotiCudaRunner::launch(Handles& outputs, const BlockLayout& la
       addresses.push_back(output(outputs.all()[i], i, n));
     }
     copy_to_host(driver(), layout, n, block.data(), {addresses}, stream);
+    transfers_.outputs(layout, {addresses}, stream);
     timer.stop(stream);
     device_busy_ns_ += timer.wait().count();
   } catch (...) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "glet/exec/aoti_model.h"
+#include "glet/exec/device_transfers.h"
 #include "glet/exec/partition/green_device.h"
 #include "glet/exec/runner.h"
 #include "glet/exec/staging.h"
@@ -28,6 +29,7 @@ class AotiCudaRunner : public Runner {
   void move_to(const GreenContext& context) override { context_ = &context; }
   void begin(int n) override;
   std::byte* input(std::size_t index) override;
+  DeviceTransfers* transfers() override { return &transfers_; }
   std::shared_ptr<const OutputBatch> run(int n) override;
   RunnerReport report() const override;
 
@@ -45,6 +47,7 @@ class AotiCudaRunner : public Runner {
   PinnedPool input_pool_;  // of one block
   PinnedPool output_pool_;
   PinnedPool::Block inputs_;
+  DeviceTransfers transfers_;
   cuda::DevicePointer block_ = 0;
   const GreenContext* context_ = nullptr;
   std::atomic<Nanos::rep> device_busy_ns_ = 0;

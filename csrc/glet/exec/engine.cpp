@@ -119,6 +119,15 @@ GreenPoolCounts Engine::green_counts(int device) const {
                       " has had no green gpulet here");
 }
 
+void Engine::close_idle_imports() {
+  std::vector<std::shared_ptr<GreenDevice>> devices;
+  {
+    const std::shared_lock lock(impl_->mutex);
+    for (const auto& [number, device] : impl_->devices) devices.push_back(device);
+  }
+  for (const auto& device : devices) device->imports().close_idle(now());
+}
+
 PartitionReport Engine::partition(GpuletId gpulet) const {
   return impl_->worker(gpulet, "partition")->partition();
 }

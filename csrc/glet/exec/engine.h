@@ -79,6 +79,10 @@ class Engine {
 
   std::vector<ModelStats> stats() const;
 
+  // Closes device memory of clients that no request has named for a while; to be called now and
+  // then by somebody who may wait for the driver.
+  void close_idle_imports();
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;

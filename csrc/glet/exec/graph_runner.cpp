@@ -39,6 +39,7 @@ GraphRunner::GraphRunner(std::shared_ptr<GreenDevice> device, Capture capture, S
       input_pool_(device_->primary(), BlockLayout(signature_->inputs, max_batch).bytes),
       output_pool_(device_->primary(), BlockLayout(signature_->outputs, max_batch).bytes),
       inputs_(input_pool_.take()),
+      transfers_(device_),
       cache_(std::make_shared<GraphCache>(options.limits)) {
   require_numeric("[GraphRunner]", *signature_);
   for (const int batch : batches_) {
@@ -118,15 +119,17 @@ PinnedPool::Block GraphRunner::launch(const Captured& captured, const Size& size
   DeviceTimer& timer = context_->timer();
   try {
     timer.start(stream);
-    copy_to_device(driver(), size.inputs, n, inputs_.data(), {captured.inputs, captured.one_block},
-                   stream);
+    transfers_.inputs(size.inputs, n, inputs_.data(), {captured.inputs, captured.one_block},
+                      stream);
     if (captured.graph != nullptr) {
       driver().call(driver().entry().graph_launch, captured.graph, stream);
       copy_to_host(driver(), size.outputs, n, outputs.data(),
                    {captured.outputs, captured.one_block}, stream);
+      transfers_.outputs(size.outputs, {captured.outputs}, stream);
     } else {
       const auto addresses = call(captured, n);
       copy_to_host(driver(), size.outputs, n, outputs.data(), {addresses}, stream);
+      transfers_.outputs(size.outputs, {addresses}, stream);
     }
     timer.stop(stream);
     device_busy_ns_ += timer.wait().count();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "glet/exec/device_transfers.h"
 #include "glet/exec/graph_cache.h"
 #include "glet/exec/partition/green_device.h"
 #include "glet/exec/runner.h"
@@ -47,6 +48,7 @@ class GraphRunner : public Runner {
   void move_to(const GreenContext& context) override;
   void begin(int n) override;
   std::byte* input(std::size_t index) override;
+  DeviceTransfers* transfers() override { return &transfers_; }
   std::shared_ptr<const OutputBatch> run(int n) override;
   RunnerReport report() const override;
 
@@ -71,6 +73,7 @@ class GraphRunner : public Runner {
   PinnedPool input_pool_;  // of one block
   PinnedPool output_pool_;
   PinnedPool::Block inputs_;
+  DeviceTransfers transfers_;
   std::shared_ptr<GraphCache> cache_;
 
   const GreenContext* context_ = nullptr;

@@ -13,6 +13,7 @@
 
 namespace glet::exec {
 
+class DeviceTransfers;
 class GreenContext;
 
 // The outputs of one batch; requests share it and read their slot. Freed with the last request, on
@@ -81,6 +82,10 @@ class Runner {
   // copies each request's bytes straight into its slot, and then calls run(). A kBytes item may be
   // shorter than its slot.
   virtual std::byte* input(std::size_t index) = 0;
+
+  // What the next run() takes from and gives to device memory of others; nullptr where the runner
+  // knows host memory only.
+  virtual DeviceTransfers* transfers() { return nullptr; }
 
   // Runs the first `n` slots, 1 <= n <= max_batch(). The outputs stay valid while the result
   // lives, whatever runs next. Throws ModelError when the model fails, DeviceError when the device

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "glet/batch/request.h"
+#include "glet/exec/device_tensor.h"
 #include "glet/exec/runner.h"
 #include "glet/route/router.h"
 #include "glet/time.h"
@@ -26,6 +27,13 @@ class Payload {
   virtual std::size_t inputs() const = 0;
   virtual std::span<const std::byte> input(std::size_t index) const = 0;
   virtual bool release_on_owner() const { return false; }
+
+  // Whether any of the next two says more than nothing.
+  virtual bool on_device() const { return false; }
+  // Where an input is in place of its bytes, which are none then.
+  virtual const DeviceTensor* device_input(std::size_t) const { return nullptr; }
+  // Where an output is to be written besides.
+  virtual const DeviceTensor* device_output(std::size_t) const { return nullptr; }
 };
 
 struct Submission {

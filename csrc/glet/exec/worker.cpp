@@ -21,8 +21,9 @@ void check_batch(const char* method, ModelId model, const Runner& runner, int ba
 }
 
 // Empty when the payload fits.
-std::string misfit(const Payload* payload, const Signature& signature,
+std::string misfit(const Payload* payload, Runner& runner,
                    const std::vector<std::size_t>& input_bytes) {
+  const Signature& signature = runner.signature();
   const std::size_t given = payload != nullptr ? payload->inputs() : 0;
   if (given != input_bytes.size()) {
     return "got " + std::to_string(given) + " inputs; the model takes " +
@@ -30,11 +31,28 @@ std::string misfit(const Payload* payload, const Signature& signature,
   }
   for (std::size_t i = 0; i < given; ++i) {
     const TensorSpec& spec = signature.inputs[i];
+    if (const DeviceTensor* there = payload->device_input(i)) {
+      if (there->bytes == input_bytes[i]) continue;
+      return "input '" + spec.name + "' is " + std::to_string(there->bytes) +
+             " bytes of device memory; it takes " + std::to_string(input_bytes[i]);
+    }
     const auto bytes = payload->input(i);
     if (bytes.size() == input_bytes[i] && !spec.is_bytes()) continue;
     if (std::string wrong = spec.misfit(bytes); !wrong.empty()) {
       return "input '" + spec.name + "' " + wrong;
     }
+  }
+  if (payload == nullptr || !payload->on_device()) return {};
+  if (runner.transfers() == nullptr) {
+    return "got device memory; here the model runs on host memory (runner " +
+           std::string(runner.kind()) + "): send host arrays";
+  }
+  for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
+    const DeviceTensor* there = payload->device_output(i);
+    const TensorSpec& spec = signature.outputs[i];
+    if (there == nullptr || there->bytes == spec.bytes()) continue;
+    return "output '" + spec.name + "' has " + std::to_string(spec.bytes()) + " bytes; " +
+           std::to_string(there->bytes) + " of device memory are there for it";
   }
   return {};
 }
@@ -45,6 +63,7 @@ Worker::Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& comp
     : gpulet_(gpulet),
       kind_(spec.kind),
       device_(spec.device),
+      priority_(spec.priority),
       completions_(completions),
       spec_(spec),
       partition_(make_partition(spec)) {
@@ -77,7 +96,9 @@ bool Worker::same_green(const PartitionSpec& spec) const {
          spec.cores == spec_.cores;
 }
 
-PartitionReport Worker::resize(const PartitionSpec& spec) {
+PartitionReport Worker::resize(const PartitionSpec& wanted) {
+  PartitionSpec spec = wanted;
+  spec.priority = priority_;
   if (spec.kind != kind_) {
     throw ArgumentError("[Engine.resize] gpulet " + std::to_string(gpulet_) + " is of kind " +
                         std::string(kind_name(kind_)) + " and cannot become " +
@@ -228,7 +249,7 @@ void Worker::submit(std::span<Submission> burst, std::vector<Completion>& refuse
 // kOk when it waits in the queue now.
 Outcome Worker::admit(Model* model, Submission& submission, Nanos at, std::string& error) {
   if (model == nullptr || !model->admitting || !admitting_) return Outcome::kUnavailable;
-  error = misfit(submission.payload.get(), model->runner->signature(), model->input_bytes);
+  error = misfit(submission.payload.get(), *model->runner, model->input_bytes);
   if (!error.empty()) return Outcome::kInvalid;
   if (free_slots_.empty()) {
     free_slots_.push_back(pending_.size());

@@ -110,6 +110,7 @@ class Worker {
   void measure_once(Lock& lock);
   void run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed);
   void execute(Model& model, Nanos formed);
+  void open_device_tensors(Model& model, Nanos formed);
   void prepare(Model& model, int n);
   void copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes);
   void finish(Lock& lock);
@@ -119,6 +120,7 @@ class Worker {
   const GpuletId gpulet_;
   const PartitionSpec::Kind kind_;
   const int device_;
+  const int priority_;
   CompletionQueue& completions_;
 
   mutable std::mutex mutex_;
@@ -151,6 +153,7 @@ class Worker {
   std::vector<batch::Request> taken_;
   std::vector<Pending> batch_;
   std::vector<Completion> done_;
+  std::vector<Completion> unopened_;  // of requests whose device memory cannot be had
 
   std::mutex stopping_;  // one stop() at a time
   std::thread thread_;   // last: everything above is there before it starts

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/exec/device_transfers.h"
 #include "glet/exec/partition/green_context.h"
 #include "glet/exec/worker.h"
 #include "glet/short_slices.h"
@@ -170,6 +172,12 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   execute(model, formed);
   lock.lock();
   // Counted before they are announced: who has drained everything reads final numbers.
+  model.stats.failed += unopened_.size();
+  if (done_.empty()) {  // nothing ran
+    done_.swap(unopened_);
+    busy_until_ = Nanos(0);
+    return finish(lock);
+  }
   const Completion& first = done_.front();
   const auto count = static_cast<std::uint64_t>(first.batch);
   (first.outcome == Outcome::kOk ? model.stats.ok : model.stats.failed) += count;
@@ -182,6 +190,8 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
     queue_.observe(model.id, first.batch, first.batched + first.executed);
   }
   busy_until_ = Nanos(0);
+  std::move(unopened_.begin(), unopened_.end(), std::back_inserter(done_));
+  unopened_.clear();
   finish(lock);
   looked_ = false;
 }
@@ -196,6 +206,8 @@ void Worker::finish(Lock& lock) {
 }
 
 void Worker::execute(Model& model, Nanos formed) {
+  open_device_tensors(model, formed);
+  if (batch_.empty()) return;
   const auto size = static_cast<int>(batch_.size());
   std::shared_ptr<const OutputBatch> outputs;
   std::shared_ptr<const std::string> error;
@@ -211,6 +223,7 @@ void Worker::execute(Model& model, Nanos formed) {
     error = std::make_shared<const std::string>("the runner threw what is no std::exception");
   }
   const Nanos ended = now();
+  if (DeviceTransfers* transfers = model.runner->transfers()) transfers->clear();
   for (int slot = 0; slot < size; ++slot) {
     Completion& answer =
         done_.emplace_back(completion(batch_[static_cast<std::size_t>(slot)],
@@ -223,6 +236,50 @@ void Worker::execute(Model& model, Nanos formed) {
     answer.error = error;
   }
   batch_.clear();
+}
+
+// A request whose memory cannot be had is answered alone: the others of the batch run without it.
+void Worker::open_device_tensors(Model& model, Nanos formed) {
+  DeviceTransfers* transfers = model.runner->transfers();
+  const auto on_device = [](const Pending& pending) {
+    return pending.payload != nullptr && pending.payload->on_device();
+  };
+  if (transfers == nullptr || std::none_of(batch_.begin(), batch_.end(), on_device)) return;
+  const Signature& signature = model.runner->signature();
+  std::vector<DeviceTransfers::Transfer> inputs;
+  std::vector<DeviceTransfers::Transfer> outputs;
+  std::vector<Pending> kept;
+  for (Pending& pending : batch_) {
+    const auto slot = static_cast<int>(kept.size());
+    const std::size_t inputs_before = inputs.size();
+    const std::size_t outputs_before = outputs.size();
+    std::string wrong;
+    const auto open = [&](const TensorSpec& spec, const DeviceTensor* there, std::size_t index,
+                          std::vector<DeviceTransfers::Transfer>& to) {
+      if (there == nullptr || !wrong.empty()) return;
+      auto opened = transfers->open(*there, wrong);
+      if (opened) to.push_back({index, slot, std::move(*opened)});
+      if (!wrong.empty()) wrong = "'" + spec.name + "' " + wrong;
+    };
+    if (on_device(pending)) {
+      for (std::size_t i = 0; i < signature.inputs.size(); ++i) {
+        open(signature.inputs[i], pending.payload->device_input(i), i, inputs);
+      }
+      for (std::size_t i = 0; i < signature.outputs.size(); ++i) {
+        open(signature.outputs[i], pending.payload->device_output(i), i, outputs);
+      }
+    }
+    if (wrong.empty()) {
+      kept.push_back(std::move(pending));
+      continue;
+    }
+    inputs.resize(inputs_before);
+    outputs.resize(outputs_before);
+    Completion& answer = unopened_.emplace_back(completion(pending, Outcome::kInvalid, formed));
+    answer.error = std::make_shared<const std::string>(std::move(wrong));
+  }
+  batch_ = std::move(kept);
+  transfers->set(std::move(inputs), std::move(outputs));
 }
 
 // Only the model that runs next follows a resize: the others may never run here.

@@ -53,13 +53,14 @@ class DoorHost {
   virtual bool admitting() const = 0;
   // What health checks of the whole server say.
   virtual bool server_ready() const = 0;
-  // One ITEM, without the batch dimension; `frames` in signature order, of the sizes it says.
+  // One ITEM, without the batch dimension; `frames` in signature order, of the sizes it says, or as
+  // `device` says: then those of outputs follow.
   // Exactly one answered() or failed() of the door with `call` follows, maybe before this returns.
   // Without `deadline_ms` the model's SLO holds. Returns the tag to cancel by, 0 when it ended at
   // once.
   virtual std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
-                               std::vector<Message> frames, std::optional<double> deadline_ms,
-                               Nanos now) = 0;
+                               std::vector<Message> frames, DeviceTensors device,
+                               std::optional<double> deadline_ms, Nanos now) = 0;
   // The W3C `traceparent` of the requests that are submitted from now on, empty without one. Valid
   // until the next call of this.
   virtual void traced_by(std::string_view traceparent) = 0;
@@ -101,8 +102,9 @@ class Door {
   virtual void stop(Nanos now) = 0;
   // Calls that were taken and whose answers are not with the system yet.
   virtual std::size_t outstanding() const = 0;
-  // Shared memory that requests may name. After remove_shm() nothing looks at it any more.
+  // Memory that requests may name. After remove_shm() nothing looks at it any more.
   virtual void add_shm(const std::string& name, std::byte* address, std::size_t size) = 0;
+  virtual void add_device_memory(const std::string& name, const exec::DeviceTensor& whole) = 0;
   virtual void remove_shm(const std::string& name) = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "glet/net/executor_loop.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "glet/error.h"
@@ -28,11 +29,69 @@ class FramePayload : public exec::Payload {
   std::vector<Message> frames_;  // the first is the request struct
 };
 
-std::vector<Message> output_frames(const exec::Completion& completion) {
+// The same where some tensors are device memory.
+class DevicePayload : public exec::Payload {
+ public:
+  // Nothing when frames that should name device memory do not.
+  static std::unique_ptr<DevicePayload> read(std::vector<Message> frames, DeviceTensors device) {
+    auto made = std::make_unique<DevicePayload>();
+    const auto named = static_cast<std::size_t>(std::popcount(device.outputs));
+    if (frames.size() < 1 + named) return nullptr;
+    made->inputs_ = frames.size() - 1 - named;
+    std::size_t next = 1 + made->inputs_;
+    for (std::size_t i = 0; i < DeviceTensors::kMost; ++i) {
+      const auto read = [&](std::vector<exec::DeviceTensor>& to, std::size_t frame) {
+        const auto tensor =
+            frame < frames.size() ? exec::read_device_frame(frames[frame].bytes()) : std::nullopt;
+        if (tensor) to.push_back(*tensor);
+        return tensor.has_value();
+      };
+      const bool is_input = DeviceTensors::has(device.inputs, i);
+      if (is_input && (i >= made->inputs_ || !read(made->from_, 1 + i))) return nullptr;
+      if (DeviceTensors::has(device.outputs, i) && !read(made->to_, next++)) return nullptr;
+    }
+    made->device_ = device;
+    made->frames_ = std::move(frames);
+    return made;
+  }
+  std::size_t inputs() const override { return inputs_; }
+  std::span<const std::byte> input(std::size_t index) const override {
+    if (DeviceTensors::has(device_.inputs, index)) return {};
+    return frames_[index + 1].bytes();
+  }
+  bool on_device() const override { return true; }
+  const exec::DeviceTensor* device_input(std::size_t index) const override {
+    return find(device_.inputs, from_, index);
+  }
+  const exec::DeviceTensor* device_output(std::size_t index) const override {
+    return find(device_.outputs, to_, index);
+  }
+
+ private:
+  static const exec::DeviceTensor* find(std::uint16_t set,
+                                        const std::vector<exec::DeviceTensor>& tensors,
+                                        std::size_t index) {
+    if (!DeviceTensors::has(set, index)) return nullptr;
+    const unsigned before = set & ((1u << index) - 1);
+    return &tensors[static_cast<std::size_t>(std::popcount(before))];
+  }
+
+  std::vector<Message> frames_;
+  std::size_t inputs_ = 0;
+  DeviceTensors device_;
+  std::vector<exec::DeviceTensor> from_;  // one per bit of device_
+  std::vector<exec::DeviceTensor> to_;
+};
+
+std::vector<Message> output_frames(const exec::Completion& completion, DeviceTensors device) {
   std::vector<Message> frames;
   if (completion.outputs != nullptr) {
     frames.reserve(completion.outputs->outputs());
     for (std::size_t i = 0; i < completion.outputs->outputs(); ++i) {
+      if (DeviceTensors::has(device.outputs, i)) {
+        frames.emplace_back(std::string_view());
+        continue;
+      }
       const auto bytes = completion.outputs->item(i, completion.slot);
       if (bytes.size() < kCopyBelow) {
         frames.emplace_back(
@@ -168,6 +227,20 @@ void ExecutorLoop::on_request(const std::string& frontend, std::vector<Message>&
     reply.tag = request.tag;
     return send(frontend, pack(reply), nullptr);
   }
+  std::unique_ptr<exec::Payload> payload;
+  if (request.device.any()) {
+    payload = DevicePayload::read(std::move(frames), request.device);
+    if (payload == nullptr) {
+      DataReply reply;
+      reply.outcome = exec::Outcome::kInvalid;
+      reply.tag = request.tag;
+      std::vector<Message> reason;
+      reason.emplace_back(std::string_view("frames of device memory are missing or malformed"));
+      return send(frontend, pack(reply), &reason);
+    }
+  } else {
+    payload = std::make_unique<FramePayload>(std::move(frames));
+  }
   auto [tag, origin] = origins_.take();
   origin->frontend = frontend;
   origin->tag = request.tag;
@@ -183,7 +256,8 @@ void ExecutorLoop::on_request(const std::string& frontend, std::vector<Message>&
   origin->gpulet = submission.gpulet;
   origin->model = submission.model;
   origin->deadline = submission.deadline;
-  submission.payload = std::make_unique<FramePayload>(std::move(frames));
+  origin->device = request.device;
+  submission.payload = std::move(payload);
 }
 
 void ExecutorLoop::answer_completions() {
@@ -199,7 +273,7 @@ void ExecutorLoop::answer_completions() {
     reply.queue_ns = completion.queued.count();
     reply.batch_ns = completion.batched.count();
     reply.execute_ns = completion.executed.count();
-    std::vector<Message> frames = output_frames(completion);
+    std::vector<Message> frames = output_frames(completion, origin->device);
     send(origin->frontend, pack(reply), &frames);
     origins_.release(completion.tag);
   }

@@ -41,6 +41,7 @@ class ExecutorLoop {
     std::int32_t gpulet = 0;
     std::int32_t model = 0;
     Nanos deadline{0};
+    DeviceTensors device;
   };
 
   void run();

@@ -37,6 +37,7 @@ void FrontendCore::send_part(const AppPart& part, batch::ModelId model, std::vec
   pending->retried = pending->cancelled = false;
   pending->trace = nullptr;
   pending->part = part;
+  pending->device = {};
   pending->frames = std::move(frames);
   FrontendModelStats& counts = models_[static_cast<std::size_t>(model)]->counters.counts;
   ++counts.received;

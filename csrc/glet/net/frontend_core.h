@@ -96,6 +96,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   void add_door(std::unique_ptr<Door> door);
   void answer_web(std::uint64_t door, std::uint64_t call, WebAnswer answer, Nanos now);
   void add_shm(const std::string& name, std::byte* address, std::size_t size);
+  void add_device_memory(const std::string& name, const exec::DeviceTensor& whole);
   void remove_shm(const std::string& name);
 
   // Descriptors of all sockets, to wait on after receive() said false; changes when executors come
@@ -119,6 +120,9 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
  private:
   static constexpr int kNobody = -1;
   static constexpr std::size_t kLeastTargets = 64;
+  static constexpr std::string_view kAppOnDevice =
+      "an app takes host arrays: what its stages hand on is in the frontend; its models can be "
+      "asked with device memory";
 
   struct Counters {
     FrontendModelStats counts;
@@ -160,6 +164,7 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
     Nanos deadline{0};
     bool retried = false;
     bool cancelled = false;       // nobody wants it: sent nowhere again
+    DeviceTensors device;         // of an app's part none
     Trace trace;                  // of an app's part none: the app has it
     std::optional<AppPart> part;  // set: an app asked, not the client
     std::vector<Message> frames;  // shared with what was sent, for the retry
@@ -216,8 +221,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   bool admitting() const override { return admitting_; }
   bool server_ready() const override { return ready_ && !starting_ && admitting_; }
   std::uint64_t submit(Door& door, std::uint64_t call, std::string_view model,
-                       std::vector<Message> frames, std::optional<double> deadline_ms,
-                       Nanos now) override;
+                       std::vector<Message> frames, DeviceTensors device,
+                       std::optional<double> deadline_ms, Nanos now) override;
   void traced_by(std::string_view traceparent) override { traceparent_ = traceparent; }
   void cancel(std::uint64_t tag) override;
   void count_refused(std::string_view model, exec::Outcome outcome) override;

@@ -26,6 +26,10 @@ void FrontendCore::add_shm(const std::string& name, std::byte* address, std::siz
   for (const auto& door : doors_) door->add_shm(name, address, size);
 }
 
+void FrontendCore::add_device_memory(const std::string& name, const exec::DeviceTensor& whole) {
+  for (const auto& door : doors_) door->add_device_memory(name, whole);
+}
+
 void FrontendCore::remove_shm(const std::string& name) {
   for (const auto& door : doors_) door->remove_shm(name);
 }
@@ -73,8 +77,8 @@ std::string FrontendCore::unknown_model(std::string_view name) const {
 }
 
 std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_view name,
-                                   std::vector<Message> frames, std::optional<double> deadline_ms,
-                                   Nanos now) {
+                                   std::vector<Message> frames, DeviceTensors device,
+                                   std::optional<double> deadline_ms, Nanos now) {
   Model* model = find(name);
   if (model == nullptr) {
     door.failed(call, exec::Outcome::kUnavailable, unknown_model(name));
@@ -87,6 +91,7 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
     door.failed(call, outcome, message);
     return 0;
   };
+  if (model->app && device.any()) return refused(exec::Outcome::kInvalid, kAppOnDevice);
   const double budget_ms = deadline_ms.value_or(model->served->slo_ms());
   if (const auto reason = refuse_entry(*model, budget_ms)) {
     return refused(reason->first, reason->second);
@@ -109,6 +114,7 @@ std::uint64_t FrontendCore::submit(Door& door, std::uint64_t call, std::string_v
   pending->retried = pending->cancelled = false;
   pending->trace = std::move(trace);
   pending->part.reset();
+  pending->device = device;
   pending->frames = std::move(frames);
   ++counts.outstanding;
   forward(tag, *pending, route::kNoGpulet, now);

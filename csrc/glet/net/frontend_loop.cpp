@@ -175,6 +175,10 @@ void FrontendLoop::add_shm(const std::string& name, std::byte* address, std::siz
   mailbox_.post([this, name, address, size] { core_.add_shm(name, address, size); });
 }
 
+void FrontendLoop::add_device_memory(const std::string& name, const exec::DeviceTensor& whole) {
+  mailbox_.post([this, name, whole] { core_.add_device_memory(name, whole); });
+}
+
 void FrontendLoop::remove_shm(const std::string& name) {
   ask([this, &name] {
     core_.remove_shm(name);

@@ -57,6 +57,8 @@ class FrontendLoop {
   void answer_web(std::uint64_t door, std::uint64_t call, WebAnswer answer);
   // Memory that requests of doors may name; it stays valid until remove_shm() has returned.
   void add_shm(const std::string& name, std::byte* address, std::size_t size);
+  // The same for device memory of a client; needs no GPU here.
+  void add_device_memory(const std::string& name, const exec::DeviceTensor& whole);
   void remove_shm(const std::string& name);
 
   // See FrontendCore.

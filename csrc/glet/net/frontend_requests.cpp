@@ -113,8 +113,12 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   if (!cancels_.empty()) cancels_.erase({*header.id, client});  // of an earlier one of this id
   FrontendModelStats& counts = model->counters.counts;
   ++counts.received;
-  if (const auto reason = model->served->refuse(header, frames_)) {
+  DeviceTensors device;
+  if (const auto reason = model->served->refuse(header, frames_, device)) {
     return refuse(model, client, header.id, "invalid_input", *reason);
+  }
+  if (model->app && device.any()) {
+    return refuse(model, client, header.id, "invalid_input", kAppOnDevice);
   }
   const double deadline_ms = header.deadline_ms.value_or(model->served->slo_ms());
   if (const auto reason = refuse_entry(*model, deadline_ms)) {
@@ -140,6 +144,7 @@ void FrontendCore::on_infer(const std::string& client, const ClientHeader& heade
   pending->retried = pending->cancelled = false;
   pending->trace = std::move(trace);
   pending->part.reset();
+  pending->device = device;
   pending->frames.clear();
   std::swap(pending->frames, frames_);
   ++counts.outstanding;
@@ -171,6 +176,7 @@ bool FrontendCore::send_request(std::uint64_t tag, Pending& pending, Nanos now) 
   request.model =
       models_[static_cast<std::size_t>(pending.model)]->remote.find(pending.gpulet)->second;
   request.tag = tag;
+  request.device = pending.device;
   request.budget_ns = (pending.deadline - now).count();
   Socket& socket = *links_.find(target.executor)->second.socket;
   Message head = pack(request);
@@ -240,7 +246,7 @@ void FrontendCore::on_reply(const DataReply& reply, Nanos now) {
   if (!model.served) {
     return finish(reply.tag, exec::Outcome::kUnavailable, "the model was removed");
   }
-  if (const auto reason = model.served->refuse_outputs(frames_)) {
+  if (const auto reason = model.served->refuse_outputs(frames_, pending->device)) {
     return finish(reply.tag, exec::Outcome::kFailed, *reason);
   }
   if (pending->part) return on_part(reply, *pending, model, now);

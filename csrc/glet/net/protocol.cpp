@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kMaxTensors = 64;
 constexpr std::uint32_t kMaxDimensions = 16;
+constexpr std::string_view kOnDevice = "cuda";
 constexpr double kNanosPerMilli = 1e6;
 
 std::optional<std::int64_t> optional_integer(MsgpackReader& reader) {
@@ -69,21 +70,26 @@ ClientHeader read_client_header(std::span<const std::byte> frame) {
   return header;
 }
 
-std::string encode_specs(const std::vector<exec::TensorSpec>& specs) {
+std::string encode_specs(const std::vector<exec::TensorSpec>& specs,
+                         const std::vector<bool>& on_device) {
   std::string out;
   MsgpackWriter writer(out);
   writer.array(static_cast<std::uint32_t>(specs.size()));
-  for (const exec::TensorSpec& spec : specs) {
-    writer.array(3);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const exec::TensorSpec& spec = specs[i];
+    const bool is_there = i < on_device.size() && on_device[i];
+    writer.array(is_there ? 4 : 3);
     writer.string(spec.name);
     writer.string(exec::dtype_name(spec.dtype));
     writer.array(static_cast<std::uint32_t>(spec.shape.size()));
     for (const std::int64_t size : spec.shape) writer.integer(size);
+    if (is_there) writer.string(kOnDevice);
   }
   return out;
 }
 
-std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes) {
+std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes,
+                                           std::vector<bool>* on_device) {
   MsgpackReader reader(bytes);
   const std::uint32_t count = reader.array_size();
   if (count > kMaxTensors) {
@@ -92,7 +98,10 @@ std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes) {
   }
   std::vector<exec::TensorSpec> specs;
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (reader.array_size() != 3) throw WireError("a tensor is [name, dtype, [shape]]");
+    const std::uint32_t fields = reader.array_size();
+    if (fields != 3 && !(fields == 4 && on_device != nullptr)) {
+      throw WireError("a tensor is [name, dtype, [shape]]");
+    }
     exec::TensorSpec& spec = specs.emplace_back();
     spec.name = reader.string();
     spec.dtype = exec::dtype_from_name(reader.string());
@@ -103,6 +112,10 @@ std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes) {
                       " dimensions; at most " + std::to_string(kMaxDimensions) + " are valid");
     }
     for (std::uint32_t d = 0; d < dimensions; ++d) spec.shape.push_back(reader.integer());
+    if (on_device != nullptr) on_device->push_back(fields == 4);
+    if (fields == 4 && reader.string() != kOnDevice) {
+      throw WireError("tensor '" + spec.name + "': memory of an unknown kind; valid: cuda");
+    }
   }
   return specs;
 }

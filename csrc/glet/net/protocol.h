@@ -35,13 +35,16 @@ struct ClientHeader {
 // of the right types. Fields that are not known are skipped: a later client may say more.
 ClientHeader read_client_header(std::span<const std::byte> frame);
 
-// [[name, dtype, [shape...]], ...] as msgpack, in the form every writer of ours produces.
-std::string encode_specs(const std::vector<exec::TensorSpec>& specs);
+// [[name, dtype, [shape...]], ...] as msgpack, in the form every writer of ours produces. Those
+// whose place in `on_device` is true are [name, dtype, [shape...], "cuda"].
+std::string encode_specs(const std::vector<exec::TensorSpec>& specs,
+                         const std::vector<bool>& on_device = {});
 
 // Throws WireError unless `bytes` is such a list, with at most 64 tensors of at most 16 dimensions.
 // A dtype that does not exist throws ArgumentError. Elements of `bytes` tensors may have any
-// length.
-std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes);
+// length. One on a device is malformed without `on_device`.
+std::vector<exec::TensorSpec> decode_specs(std::span<const std::byte> bytes,
+                                           std::vector<bool>* on_device = nullptr);
 
 std::string encode_hello(std::string_view role);
 std::string encode_infer(std::int64_t id, std::string_view model, std::string_view encoded_inputs,
@@ -110,12 +113,23 @@ inline DataHello hello_of_frontend() {
   return hello;
 }
 
+// Which tensors of a request are in device memory: bit i is input or output i of the signature. The
+// frame of such an input is an exec::device_frame(); those of outputs follow the inputs, one per
+// bit, and the frames of these outputs in the reply are empty.
+struct DeviceTensors {
+  static constexpr std::size_t kMost = 16;  // tensors beyond are on the host
+  std::uint16_t inputs = 0;
+  std::uint16_t outputs = 0;
+  static bool has(std::uint16_t set, std::size_t i) { return i < kMost && (set >> i & 1) != 0; }
+  bool any() const { return inputs != 0 || outputs != 0; }
+};
+
 struct DataRequest {
   DataKind kind = DataKind::kRequest;
   std::uint8_t reserved[3] = {};
   std::int32_t gpulet = 0;
   std::int32_t model = 0;
-  std::uint32_t reserved2 = 0;
+  DeviceTensors device;
   std::uint64_t tag = 0;
   std::int64_t budget_ns = 0;  // time left until the deadline when this was sent
 };

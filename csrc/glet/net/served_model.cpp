@@ -48,7 +48,9 @@ ServedModel::ServedModel(std::string name, exec::Signature signature, double slo
 }
 
 std::optional<std::string> ServedModel::refuse(const ClientHeader& header,
-                                               std::vector<Message>& frames) const {
+                                               std::vector<Message>& frames,
+                                               DeviceTensors& device) const {
+  device = {};
   if (header.inputs.empty()) {
     return "model '" + name_ + "': the header has no `inputs`; expected " +
            list_names(signature_.inputs);
@@ -57,16 +59,18 @@ std::optional<std::string> ServedModel::refuse(const ClientHeader& header,
       header.inputs.size() == encoded_inputs_.size() &&
       std::memcmp(header.inputs.data(), encoded_inputs_.data(), encoded_inputs_.size()) == 0;
   if (!usual) {
-    if (auto reason = refuse_claims(header.inputs, frames)) return reason;
+    if (auto reason = refuse_claims(header.inputs, frames, device)) return reason;
   }
-  return refuse_sizes(frames);
+  return refuse_sizes(frames, device);
 }
 
 std::optional<std::string> ServedModel::refuse_claims(std::span<const std::byte> inputs,
-                                                      std::vector<Message>& frames) const {
+                                                      std::vector<Message>& frames,
+                                                      DeviceTensors& device) const {
   std::vector<exec::TensorSpec> claims;
+  std::vector<bool> on_device;
   try {
-    claims = decode_specs(inputs);
+    claims = decode_specs(inputs, &on_device);
   } catch (const GletError& e) {
     return "model '" + name_ + "': " + e.what();
   }
@@ -88,6 +92,13 @@ std::optional<std::string> ServedModel::refuse_claims(std::span<const std::byte>
       return "model '" + name_ + "' input '" + found->name + "': got " + describe(claims[c]) +
              ", expected " + describe(*found);
     }
+    if (!on_device[c]) continue;
+    const auto number = static_cast<std::size_t>(found - wanted.begin());
+    if (found->is_bytes() || number >= DeviceTensors::kMost) {
+      return "model '" + name_ + "' input '" + found->name + "' cannot be device memory: " +
+             (found->is_bytes() ? "it is of strings" : "only the first 16 inputs can");
+    }
+    device.inputs |= static_cast<std::uint16_t>(1 << number);
   }
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (place[i] == claims.size()) {
@@ -95,7 +106,7 @@ std::optional<std::string> ServedModel::refuse_claims(std::span<const std::byte>
              list_names(wanted);
     }
   }
-  if (frames.size() != wanted.size()) return refuse_sizes(frames);
+  if (frames.size() != wanted.size()) return refuse_sizes(frames, device);
   std::vector<Message> ordered;
   ordered.reserve(frames.size());
   for (const std::size_t from : place) ordered.push_back(std::move(frames[from]));
@@ -103,13 +114,23 @@ std::optional<std::string> ServedModel::refuse_claims(std::span<const std::byte>
   return std::nullopt;
 }
 
-std::optional<std::string> ServedModel::refuse_sizes(std::span<const Message> frames) const {
+std::optional<std::string> ServedModel::refuse_sizes(std::span<const Message> frames,
+                                                     DeviceTensors device) const {
   const auto& wanted = signature_.inputs;
   if (frames.size() != wanted.size()) {
     return "model '" + name_ + "': " + std::to_string(frames.size()) + " tensor frames for " +
            std::to_string(wanted.size()) + " inputs; expected one each of " + list_names(wanted);
   }
   for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (DeviceTensors::has(device.inputs, i)) {
+      const auto there = exec::read_device_frame(frames[i].bytes());
+      if (there && there->bytes == wanted[i].bytes()) continue;
+      return "model '" + name_ + "' input '" + wanted[i].name + "': " +
+             (there ? std::to_string(there->bytes) + " bytes of device memory, expected " +
+                          std::to_string(wanted[i].bytes())
+                    : "its frame does not name device memory") +
+             " (" + describe(wanted[i]) + ")";
+    }
     if (wanted[i].is_bytes()) {
       const std::string wrong = wanted[i].misfit(frames[i].bytes());
       if (wrong.empty()) continue;
@@ -124,11 +145,13 @@ std::optional<std::string> ServedModel::refuse_sizes(std::span<const Message> fr
   return std::nullopt;
 }
 
-std::optional<std::string> ServedModel::refuse_outputs(std::span<const Message> frames) const {
+std::optional<std::string> ServedModel::refuse_outputs(std::span<const Message> frames,
+                                                       DeviceTensors device) const {
   const auto& wanted = signature_.outputs;
   bool fits = frames.size() == wanted.size();
   for (std::size_t i = 0; fits && i < wanted.size(); ++i) {
-    fits = wanted[i].misfit(frames[i].bytes()).empty();
+    fits = DeviceTensors::has(device.outputs, i) ? frames[i].size() == 0
+                                                 : wanted[i].misfit(frames[i].bytes()).empty();
   }
   if (fits) return std::nullopt;
   return "model '" + name_ + "': its executor answered with " + std::to_string(frames.size()) +

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "glet/exec/device_tensor.h"
 #include "glet/exec/tensor.h"
 #include "glet/net/protocol.h"
 #include "glet/net/zmq.h"
@@ -25,15 +26,20 @@ class ServedModel {
   const std::string& encoded_outputs() const { return encoded_outputs_; }
 
   // Nothing when the request is good; `frames` is then in signature order. Otherwise one line that
-  // says which input, what it is and what it should be.
-  std::optional<std::string> refuse(const ClientHeader& header, std::vector<Message>& frames) const;
+  // says which input, what it is and what it should be. `device` gets the inputs that are in device
+  // memory.
+  std::optional<std::string> refuse(const ClientHeader& header, std::vector<Message>& frames,
+                                    DeviceTensors& device) const;
   // The same for the outputs that an executor sent.
-  std::optional<std::string> refuse_outputs(std::span<const Message> frames) const;
+  std::optional<std::string> refuse_outputs(std::span<const Message> frames,
+                                            DeviceTensors device = {}) const;
 
  private:
   std::optional<std::string> refuse_claims(std::span<const std::byte> inputs,
-                                           std::vector<Message>& frames) const;
-  std::optional<std::string> refuse_sizes(std::span<const Message> frames) const;
+                                           std::vector<Message>& frames,
+                                           DeviceTensors& device) const;
+  std::optional<std::string> refuse_sizes(std::span<const Message> frames,
+                                          DeviceTensors device) const;
 
   std::string name_;
   exec::Signature signature_;

@@ -229,6 +229,10 @@ void GrpcDoor::add_shm(const std::string& name, std::byte* address, std::size_t 
   calls_.oip().regions().add(name, address, size);
 }
 
+void GrpcDoor::add_device_memory(const std::string& name, const exec::DeviceTensor& whole) {
+  calls_.oip().regions().add(name, whole);
+}
+
 void GrpcDoor::remove_shm(const std::string& name) {
   calls_.oip().regions().remove(name);
 }

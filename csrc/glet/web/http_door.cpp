@@ -299,6 +299,10 @@ void HttpDoor::add_shm(const std::string& name, std::byte* address, std::size_t 
   oip_.regions().add(name, address, size);
 }
 
+void HttpDoor::add_device_memory(const std::string& name, const exec::DeviceTensor& whole) {
+  oip_.regions().add(name, whole);
+}
+
 void HttpDoor::remove_shm(const std::string& name) {
   oip_.regions().remove(name);
 }

@@ -60,6 +60,7 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   void stop(Nanos now) override;
   std::size_t outstanding() const override;
   void add_shm(const std::string& name, std::byte* address, std::size_t size) override;
+  void add_device_memory(const std::string& name, const exec::DeviceTensor& whole) override;
   void remove_shm(const std::string& name) override;
 
  private:

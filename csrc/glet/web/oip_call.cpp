@@ -71,6 +71,12 @@ std::string not_there(const net::ServedModel& served, std::string_view what, std
          (near ? "; did you mean '" + *near + "'?" : "; valid: " + all);
 }
 
+// Of a tensor in device memory; `first` is row 0 of it.
+std::string row_frame(exec::DeviceTensor first, std::size_t row) {
+  first.offset += first.bytes * row;
+  return exec::device_frame(first);
+}
+
 net::Message frame_of(std::span<const std::byte> bytes, const std::shared_ptr<const void>& keep) {
   if (keep && bytes.size() >= kBorrowFrom) return net::Message::borrowed(bytes, keep);
   return net::Message(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
@@ -150,7 +156,11 @@ std::optional<std::string> OipCalls::cut(const net::ServedModel& served, OipInpu
     const auto bytes =
         regions_.find(input.shm->region, input.shm->offset, input.shm->byte_size, reason);
     if (!bytes) return where + reason;
-    input.bytes = *bytes;
+    if (bytes->device) {
+      if (const auto wrong = cut_there(spec, *bytes->device, plan)) return where + *wrong;
+      return std::nullopt;
+    }
+    input.bytes = bytes->host;
     input.keep.reset();
   }
   auto rows = cut_rows(input.bytes, type, spec.elements(), static_cast<std::size_t>(count));
@@ -159,14 +169,15 @@ std::optional<std::string> OipCalls::cut(const net::ServedModel& served, OipInpu
            std::string(oip_name(type)) + " " + shape_text(shape, false);
   }
   plan.rows.push_back(std::move(rows));
+  plan.inputs_there.emplace_back();
   return std::nullopt;
 }
 
 std::optional<std::string> OipCalls::check_outputs(const net::ServedModel& served,
-                                                   const OipRequest& request) const {
+                                                   OipRequest& request, Plan& plan) const {
   const auto& specs = served.signature().outputs;
   for (std::size_t i = 0; i < request.outputs.size(); ++i) {
-    const OipWanted& wanted = request.outputs[i];
+    OipWanted& wanted = request.outputs[i];
     const auto spec = find_spec(specs, wanted.name);
     if (spec == specs.end()) return not_there(served, "output", wanted.name, specs);
     for (std::size_t j = 0; j < i; ++j) {
@@ -178,12 +189,20 @@ std::optional<std::string> OipCalls::check_outputs(const net::ServedModel& serve
         (wanted.classification > 0 && oip_type(spec->dtype) == OipType::kBytes)) {
       return "output '" + spec->name + "': classification is a number > 0, of a numeric output";
     }
+    if (!wanted.shm) continue;
+    const std::string where = "output '" + spec->name + "': ";
     std::string reason;
-    if (wanted.shm &&
-        !regions_.find(wanted.shm->region, wanted.shm->offset, wanted.shm->byte_size, reason)) {
-      return "output '" + spec->name + "': " + reason;
+    auto place =
+        regions_.find(wanted.shm->region, wanted.shm->offset, wanted.shm->byte_size, reason);
+    if (!place) return where + reason;
+    if (!place->device) continue;
+    const auto number = static_cast<std::size_t>(spec - specs.begin());
+    if (const auto wrong = write_there(*spec, number, *place->device, wanted, plan)) {
+      return where + *wrong;
     }
   }
+  std::sort(plan.outputs_there.begin(), plan.outputs_there.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
   return std::nullopt;
 }
 
@@ -194,7 +213,7 @@ std::optional<std::string> OipCalls::plan(const net::ServedModel& served, OipReq
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (auto reason = cut(served, request.inputs[plan.places[i]], specs[i], plan)) return reason;
   }
-  return check_outputs(served, request);
+  return check_outputs(served, request, plan);
 }
 
 // ---- the life of a call ----
@@ -231,10 +250,18 @@ std::uint64_t OipCalls::start(std::uint64_t owners, OipRequest& request, Nanos n
     std::vector<net::Message> frames;
     frames.reserve(planned.rows.size());
     for (std::size_t i = 0; i < planned.rows.size(); ++i) {
-      frames.push_back(frame_of(planned.rows[i][row], request.inputs[planned.places[i]].keep));
+      if (planned.inputs_there[i]) {
+        frames.emplace_back(std::string_view(row_frame(*planned.inputs_there[i], row)));
+      } else {
+        frames.push_back(frame_of(planned.rows[i][row], request.inputs[planned.places[i]].keep));
+      }
     }
-    const std::uint64_t submitted = host_->submit(door_, row_call(tag, row), request.model,
-                                                  std::move(frames), deadline_ms, now);
+    for (const auto& [number, first] : planned.outputs_there) {
+      frames.emplace_back(std::string_view(row_frame(first, row)));
+    }
+    const std::uint64_t submitted =
+        host_->submit(door_, row_call(tag, row), request.model, std::move(frames), planned.device,
+                      deadline_ms, now);
     Call* going = calls_.find(tag);
     if (going == nullptr) return 0;  // it failed, and with it the call
     if (submitted != 0) going->submitted[row] = submitted;
@@ -299,6 +326,11 @@ std::optional<std::string> OipCalls::output_of(Call& call, const exec::TensorSpe
     output.shape.insert(output.shape.end(), spec.shape.begin(), spec.shape.end());
   }
   if (!wanted.shm) return std::nullopt;
+  if (wanted.is_there) {
+    output.rows.clear();
+    output.shm = wanted.shm;
+    return std::nullopt;
+  }
   std::string reason;
   const auto place =
       regions_.find(wanted.shm->region, wanted.shm->offset, wanted.shm->byte_size, reason);
@@ -308,7 +340,8 @@ std::optional<std::string> OipCalls::output_of(Call& call, const exec::TensorSpe
     return "output '" + spec.name + "' has " + std::to_string(bytes) +
            " bytes, shared_memory_byte_size is " + std::to_string(place->size());
   }
-  std::byte* to = place->data();
+  if (place->device) return "output '" + spec.name + "': its region was registered anew";
+  std::byte* to = place->host.data();
   for (const net::Message& row : output.rows) {
     std::memcpy(to, row.data(), row.size());
     to += row.size();

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "glet/net/door.h"
@@ -40,6 +41,7 @@ struct OipWanted {
   bool binary = false;     // for whoever writes the answer
   int classification = 0;  // > 0: as many "value:index" instead of the tensor
   std::optional<OipShm> shm;
+  bool is_there = false;  // `shm` is device memory, which the executor writes; set by start()
 };
 
 // Views have to live until start() returns.
@@ -139,6 +141,11 @@ class OipCalls {
   struct Plan {
     std::vector<std::size_t> places;  // of the signature's inputs among the request's
     std::vector<std::vector<std::span<const std::byte>>> rows;  // [input of the signature][row]
+    // Where the input is in device memory: in place of `rows`, each row's. [input of the signature]
+    std::vector<std::optional<exec::DeviceTensor>> inputs_there;
+    std::vector<std::pair<std::size_t, exec::DeviceTensor>>
+        outputs_there;  // (of the signature, row 0)
+    net::DeviceTensors device;
     bool batched = false;
     std::int64_t count = 1;
   };
@@ -146,8 +153,14 @@ class OipCalls {
   std::optional<std::string> plan(const net::ServedModel& served, OipRequest& request, Plan& plan);
   std::optional<std::string> place(const net::ServedModel& served, const OipRequest& request,
                                    Plan& plan) const;
-  std::optional<std::string> check_outputs(const net::ServedModel& served,
-                                           const OipRequest& request) const;
+  std::optional<std::string> check_outputs(const net::ServedModel& served, OipRequest& request,
+                                           Plan& plan) const;
+  // Of oip_device.cpp: an input or output in device memory, for the plan.
+  std::optional<std::string> cut_there(const exec::TensorSpec& spec,
+                                       const exec::DeviceTensor& whole, Plan& plan) const;
+  std::optional<std::string> write_there(const exec::TensorSpec& spec, std::size_t number,
+                                         exec::DeviceTensor whole, OipWanted& wanted,
+                                         Plan& plan) const;
   std::optional<std::string> cut(const net::ServedModel& served, OipInput& input,
                                  const exec::TensorSpec& spec, Plan& plan);
   std::optional<std::string> output_of(Call& call, const exec::TensorSpec& spec, std::size_t number,

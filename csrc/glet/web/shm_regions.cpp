@@ -7,21 +7,24 @@
 namespace glet::web {
 
 void ShmRegions::add(const std::string& name, std::byte* address, std::size_t size) {
-  regions_.insert_or_assign(name, std::span(address, size));
+  regions_.insert_or_assign(name, Part{std::span(address, size), std::nullopt});
+}
+
+void ShmRegions::add(const std::string& name, const exec::DeviceTensor& whole) {
+  regions_.insert_or_assign(name, Part{{}, whole});
 }
 
 void ShmRegions::remove(const std::string& name) {
   regions_.erase(name);
 }
 
-std::optional<std::span<std::byte>> ShmRegions::find(std::string_view name, std::uint64_t offset,
-                                                     std::uint64_t size,
-                                                     std::string& reason) const {
+std::optional<ShmRegions::Part> ShmRegions::find(std::string_view name, std::uint64_t offset,
+                                                 std::uint64_t size, std::string& reason) const {
   const auto found = regions_.find(name);
   if (found == regions_.end()) {
     reason = "no shared memory region " + net::quoted(name);
     std::vector<std::string> names;
-    for (const auto& [known, span] : regions_) names.push_back(known);
+    for (const auto& [known, part] : regions_) names.push_back(known);
     if (const auto near = net::nearest_name(name, names)) {
       reason += "; did you mean '" + *near + "'?";
     } else {
@@ -29,14 +32,18 @@ std::optional<std::span<std::byte>> ShmRegions::find(std::string_view name, std:
     }
     return std::nullopt;
   }
-  const std::span<std::byte> whole = found->second;
+  const Part& whole = found->second;
   if (offset > whole.size() || size > whole.size() - offset) {
     reason = "shared memory region '" + found->first + "' has " + std::to_string(whole.size()) +
              " bytes; " + std::to_string(size) + " from " + std::to_string(offset) +
              " on are not all in it";
     return std::nullopt;
   }
-  return whole.subspan(offset, size);
+  if (!whole.device) return Part{whole.host.subspan(offset, size), std::nullopt};
+  exec::DeviceTensor part = *whole.device;
+  part.offset += offset;
+  part.bytes = size;
+  return Part{{}, part};
 }
 
 }  // namespace glet::web

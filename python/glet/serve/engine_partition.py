@@ -22,7 +22,10 @@ def add_gpulet(engine: Any, step: AddGpulet) -> Any:
 
     Raises DeviceError when the partition cannot be had, ArgumentError for an unknown kind.
     """
-    got = engine.add_gpulet(**_arguments(step))
+    arguments = _arguments(step)
+    if arguments.get("kind") == "green":
+        arguments["priority"] = step.priority
+    got = engine.add_gpulet(**arguments)
     if step.kind in ("green", "mps"):
         logger.info(
             "gpulet added gpulet=%d kind=%s share_pct=%d sms=%d",

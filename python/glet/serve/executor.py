@@ -116,6 +116,7 @@ class Executor:
             self._channel.send(done)
 
     def _beat(self) -> None:
+        self._engine.close_idle_imports()
         now_s = self._clock.now_s()
         counters = tuple(_counters(stats, now_s) for stats in self._engine.stats())
         self._channel.send(ExecutorBeat(outstanding=self._loop.outstanding(), counters=counters))

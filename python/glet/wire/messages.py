@@ -201,7 +201,10 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AddGpulet(Message, frozen=True, kw_only=True):
-    """`cores` are of a CPU; `units` of the GPU `device`, counted as the executor sees them."""
+    """`cores` are of a CPU; `units` of the GPU `device`, counted as the executor sees them.
+
+    `priority` is of a GPU's streams: lower runs first, 0 is usual, and it stays.
+    """
 
     step: int
     gpulet: int
@@ -210,6 +213,7 @@ class AddGpulet(Message, frozen=True, kw_only=True):
     cores: tuple[int, ...]
     device: int = 0
     units: Units | None = None
+    priority: int = 0
 
 
 class ModelFit(msgspec.Struct, frozen=True, kw_only=True):

@@ -119,6 +119,12 @@ def on_units(placed: Sequence[PlacedGpulet], device: DeviceInfo) -> list[PlacedG
     ]
 
 
+def above_each_other(placed: Sequence[PlacedGpulet], device: DeviceInfo) -> list[PlacedGpulet]:
+    """The same, each on all of a GPU."""
+    units = Units(0, device.units, device.remainder_sms > 0)
+    return [msgspec.structs.replace(gpulet, units=units) for gpulet in placed]
+
+
 class Bed:
     """An engine with gpulets; every step is the one that a backend sends."""
 
@@ -134,6 +140,7 @@ class Bed:
         self._steps = StepWorker(self.engine, SystemClock(), runners=64)
         self._number = 0
         self.numbers: dict[str, int] = {}
+        self.priorities: dict[str, int] = {}  # of streams, by model
         self.latency_ms: dict[tuple[int, str], LatencyPoints] = {}
         self._measured_ms: dict[tuple[str, int], LatencyPoints] = {}
 
@@ -186,6 +193,7 @@ class Bed:
                 share_pct=gpulet.share_pct,
                 cores=gpulet.cores,
                 units=gpulet.units,
+                priority=min((self.priorities.get(s.model, 0) for s in gpulet.models), default=0),
             )
         )
 

@@ -38,6 +38,7 @@ from study import (
     Study,
     System,
     fluid_factor,
+    priorities,
     read_study,
     tasks_of,
 )
@@ -159,9 +160,6 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
     if name.startswith("streams") and gpulets.emulated:
         say(f"  {scenario}, {name}: an emulated device does not say what free streams do; left out")
         return
-    if name == "streams-priority":
-        say(f"  {scenario}, {name}: the streams of gpulets all have one priority; left out")
-        return
     tasks = tasks_of(scenario, study, slo_batch)
     system = SYSTEMS[name](study, tasks, args.latency_ratio)
     say(f"  {scenario}, SLO {params['slo']}, {name}: predicted factor {system.predicted:.4g}, "
@@ -172,6 +170,8 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
              fluid_rps=fluid_rps, lagged=False, load=load_average())  # fmt: skip
         return
     with Bed(gpulets, models, study, args.margin_ms) as bed:
+        if name == "streams-priority":
+            bed.priorities = priorities(tasks)
         routes = bed.apply(system.plan, device_of(gpulets, study.profile.type))
         cell = Cell(models, routes, tasks, args)
         emit("goodput", params, **figures(cell, system, tasks, study), load=load_average())

@@ -16,6 +16,7 @@ from bed import (
     Bed,
     Gpulets,
     Load,
+    above_each_other,
     add_task,
     device_of,
     finished,
@@ -41,12 +42,16 @@ FAR_MS = 60_000.0
 
 
 class Mechanism(NamedTuple):
-    """Where both are: percent of the device for each, beside each other or on the same parts."""
+    """Where both are: percent of the device for each, beside each other or on the same parts.
+
+    `priority` is of the victim's stream; the aggressor's is 0.
+    """
 
     kind: str
     victim_pct: int
     aggressor_pct: int
     overlap: bool
+    priority: int = 0
 
 
 MECHANISMS = {
@@ -55,6 +60,8 @@ MECHANISMS = {
         "overlapping cores": Mechanism("cpu", 100, 100, overlap=True),
     },
     "green": {
+        "streams": Mechanism("green", 100, 100, overlap=True),
+        "streams-priority": Mechanism("green", 100, 100, overlap=True, priority=-5),
         "green": Mechanism("green", 15, 80, overlap=False),
     },
 }
@@ -74,12 +81,18 @@ def seats(mechanism: Mechanism, shares: tuple[ModelShare, ModelShare]) -> list[P
         one_gpulet(0, mechanism.victim_pct, cores[0], victim),
         one_gpulet(1, mechanism.aggressor_pct, cores[1], aggressor),
     ]
-    return on_units(placed, device_of(gpulets_of(mechanism.kind, None), "bench"))
+    device = device_of(gpulets_of(mechanism.kind, None), "bench")
+    if mechanism.kind == "green" and mechanism.overlap:
+        return above_each_other(placed, device)
+    return on_units(placed, device)
 
 
-def run(gpulets: Gpulets, models: Models, placed: list[PlacedGpulet], args: Any) -> dict[str, Any]:
+def run(
+    gpulets: Gpulets, models: Models, placed: list[PlacedGpulet], priority: int, args: Any
+) -> dict[str, Any]:
     """The victim's report, beside the aggressor when two are placed."""
     with Bed(gpulets, models, None, margin_ms=0.0) as bed:
+        bed.priorities = {placed[0].models[0].model: priority}
         tasks = []
         for gpulet in placed:
             share = gpulet.models[0]
@@ -134,8 +147,8 @@ def main() -> None:
     )
     for name, mechanism in MECHANISMS[args.kind].items():
         placed = seats(mechanism, shares)
-        alone = run(gpulets, models, placed[:1], args)
-        beside = run(gpulets, models, placed, args)
+        alone = run(gpulets, models, placed[:1], mechanism.priority, args)
+        beside = run(gpulets, models, placed, mechanism.priority, args)
         params = {"kind": args.kind, "mechanism": name, "victim": args.victim,
                   "aggressor": args.aggressor, "seconds": args.seconds}  # fmt: skip
         emit("isolation", params, alone_p50_ms=alone["p50_ms"], alone_p99_ms=alone["p99_ms"],

@@ -273,6 +273,13 @@ def streams(study: Study, tasks: Sequence[Task], ratio: float) -> System:
     return System("streams", Plan(gpulets=tuple(gpulets)), fluid_factor(study, tasks) / 2.0)
 
 
+def priorities(tasks: Sequence[Task]) -> dict[str, int]:
+    """Of a stream per model: the tightest SLO first. A GPU has six, 0 down to -5."""
+    ranks = {slo_ms: rank for rank, slo_ms in enumerate(sorted({task.slo_ms for task in tasks}))}
+    last = max(len(ranks) - 1, 1)
+    return {task.model: -round(5 * (last - ranks[task.slo_ms]) / last) for task in tasks}
+
+
 def _planned(
     name: str,
     study: Study,

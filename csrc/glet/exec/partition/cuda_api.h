@@ -56,10 +56,14 @@ inline constexpr int kMultiprocessorCount = 16;  // device attributes
 inline constexpr int kCapabilityMajor = 75;
 inline constexpr int kCapabilityMinor = 76;
 
+inline constexpr int kPointerDeviceOrdinal = 9;  // pointer attributes
+inline constexpr int kPointerIpcCapable = 10;    // of the kind of handles below
+
 inline constexpr unsigned kGreenDefaultStream = 1;      // cuGreenCtxCreate insists on it
 inline constexpr unsigned kStreamNonBlocking = 1;       // cuGreenCtxStreamCreate insists on it
 inline constexpr unsigned kEventBlockingSync = 1;       // who waits sleeps
 inline constexpr unsigned kHostPortable = 1;            // pinned for every context
+inline constexpr unsigned kIpcLazyPeerAccess = 1;       // memory of another device, where it can
 inline constexpr unsigned long long kLegacyStream = 1;  // cuGetProcAddress: not the per-thread kind
 
 inline constexpr unsigned kResourceInvalid = 0;
@@ -79,6 +83,12 @@ struct alignas(8) DevResource {
   unsigned char external[36] = {};
 };
 static_assert(sizeof(DevResource) == 144 && offsetof(DevResource, sm) == 96);
+
+// Names an allocation of another process.
+struct IpcHandle {
+  unsigned char bytes[64] = {};
+  bool operator==(const IpcHandle&) const = default;
+};
 
 using GetProcAddress = Result (*)(const char* symbol, void** address, int version,
                                   unsigned long long flags, int* status);
@@ -123,7 +133,16 @@ struct EntryPoints {
   EntryPoint<DevicePointer, const void*, std::size_t, Stream> copy_to_device{"cuMemcpyHtoDAsync",
                                                                              3020};
   EntryPoint<void*, DevicePointer, std::size_t, Stream> copy_to_host{"cuMemcpyDtoHAsync", 3020};
+  EntryPoint<DevicePointer, DevicePointer, std::size_t, Stream> copy_on_device{"cuMemcpyDtoDAsync",
+                                                                               3020};
   EntryPoint<GraphExec, Stream> graph_launch{"cuGraphLaunch", 10000};
+  EntryPoint<> ctx_synchronize{"cuCtxSynchronize", 2000};
+  EntryPoint<void*, int, DevicePointer> pointer_attribute{"cuPointerGetAttribute", 4000};
+  EntryPoint<DevicePointer*, std::size_t*, DevicePointer> address_range{"cuMemGetAddressRange",
+                                                                        3020};
+  EntryPoint<IpcHandle*, DevicePointer> ipc_get_handle{"cuIpcGetMemHandle", 4010};
+  EntryPoint<DevicePointer*, IpcHandle, unsigned> ipc_open_handle{"cuIpcOpenMemHandle", 11000};
+  EntryPoint<DevicePointer> ipc_close_handle{"cuIpcCloseMemHandle", 4010};
 
   EntryPoint<Device, DevResource*, unsigned> device_get_resource{"cuDeviceGetDevResource", 12040};
   EntryPoint<Context, DevResource*, unsigned> ctx_get_resource{"cuCtxGetDevResource", 12040};
@@ -167,7 +186,14 @@ struct EntryPoints {
     visit(mem_free);
     visit(copy_to_device);
     visit(copy_to_host);
+    visit(copy_on_device);
     visit(graph_launch);
+    visit(ctx_synchronize);
+    visit(pointer_attribute);
+    visit(address_range);
+    visit(ipc_get_handle);
+    visit(ipc_open_handle);
+    visit(ipc_close_handle);
   }
 
   // What green contexts need besides.

@@ -12,7 +12,7 @@ class GreenPartition : public Partition {
   explicit GreenPartition(const PartitionSpec& spec)
       : host_(spec.cores.empty() ? make_profiled_partition() : make_cpu_partition(spec.cores)),
         device_(GreenDevice::of(spec.device)),
-        lease_(device_->pool().lease(spec.placement)) {}
+        lease_(device_->pool().lease(spec.placement, spec.priority)) {}
 
   PartitionReport enter(bool again) override {
     PartitionReport report = host_->enter(again);

@@ -106,7 +106,8 @@ GreenContext::GreenContext(std::shared_ptr<const PrimaryContext> primary, const 
     : primary_(std::move(primary)),
       green_(nullptr, DestroyGreen{&primary_->driver()}),
       id_(next_id++),
-      placement_(placement) {
+      placement_(placement),
+      priority_(options.priority) {
   if (options.streams < 1) {
     throw ArgumentError("[GreenContext] " + std::to_string(options.streams) +
                         " streams; at least 1");

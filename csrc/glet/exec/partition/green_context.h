@@ -56,6 +56,7 @@ class GreenContext {
   // destroyed one is not taken for the next at the same place.
   std::uint64_t id() const { return id_; }
   const Placement& placement() const { return placement_; }
+  int priority() const { return priority_; }  // as it was asked for
   // As the driver counts them; may be more than the placement has, never fewer.
   int sms() const { return sms_; }
   const std::shared_ptr<const PrimaryContext>& primary() const { return primary_; }
@@ -86,6 +87,7 @@ class GreenContext {
 
   std::uint64_t id_;
   Placement placement_;
+  int priority_;
   cuda::Context context_ = nullptr;
   int sms_ = 0;
 };

@@ -46,7 +46,8 @@ GreenPoolOptions GreenDevice::telling(std::shared_ptr<Listeners> listeners) {
 GreenDevice::GreenDevice(int device)
     : listeners_(std::make_shared<Listeners>()),
       primary_(std::make_shared<const PrimaryContext>(CudaDriver::shared(), device)),
-      pool_(CudaDriver::shared(), device, telling(listeners_)) {}
+      pool_(CudaDriver::shared(), device, telling(listeners_)),
+      imports_(primary_) {}
 
 void GreenDevice::listen(std::weak_ptr<ContextListener> listener) {
   const std::lock_guard lock(listeners_->mutex);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "glet/exec/partition/green_pool.h"
+#include "glet/exec/partition/memory_imports.h"
 
 namespace glet::exec {
 
@@ -29,6 +30,7 @@ class GreenDevice {
   int device() const { return primary_->device(); }
   const std::shared_ptr<const PrimaryContext>& primary() const { return primary_; }
   GreenPool& pool() { return pool_; }
+  MemoryImports& imports() { return imports_; }
   // Until the listener is gone.
   void listen(std::weak_ptr<ContextListener> listener);
 
@@ -39,6 +41,7 @@ class GreenDevice {
   std::shared_ptr<Listeners> listeners_;  // a lease that outlives the pool still tells them
   std::shared_ptr<const PrimaryContext> primary_;
   GreenPool pool_;
+  MemoryImports imports_;
 };
 
 }  // namespace glet::exec

@@ -15,10 +15,10 @@ struct GreenLease::State {
 
   using Contexts = std::list<std::unique_ptr<GreenContext>>;
 
-  std::unique_ptr<GreenContext> take_idle(const Placement& placement) {
+  std::unique_ptr<GreenContext> take_idle(const Placement& placement, int priority) {
     const std::lock_guard lock(mutex);
     const auto at = std::find_if(idle.begin(), idle.end(), [&](const auto& context) {
-      return context->placement() == placement;
+      return context->placement() == placement && context->priority() == priority;
     });
     if (at == idle.end()) return nullptr;
     auto context = std::move(*at);
@@ -99,10 +99,15 @@ const UnitGrid& GreenPool::grid() const {
   return state_->split.grid();
 }
 
-GreenLease GreenPool::lease(const Placement& placement) {
-  if (auto context = state_->take_idle(placement)) return {state_, std::move(context)};
-  auto context = std::make_unique<GreenContext>(state_->primary, state_->split, placement,
-                                                state_->options.context);
+const GreenPoolOptions& GreenPool::options() const {
+  return state_->options;
+}
+
+GreenLease GreenPool::lease(const Placement& placement, int priority) {
+  if (auto context = state_->take_idle(placement, priority)) return {state_, std::move(context)};
+  GreenOptions wanted = state_->options.context;
+  wanted.priority = priority;
+  auto context = std::make_unique<GreenContext>(state_->primary, state_->split, placement, wanted);
   const std::lock_guard lock(state_->mutex);
   ++state_->counts.created;
   ++state_->counts.in_use;

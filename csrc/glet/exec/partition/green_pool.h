@@ -67,10 +67,16 @@ class GreenPool {
   // A context of exactly these units that nobody holds. Placements may overlap, to lend a
   // neighbour's units; who must be alone takes disjoint ones.
   // Throws as GreenContext does, and then nothing has changed.
-  GreenLease lease(const Placement& placement);
+  GreenLease lease(const Placement& placement) {
+    return lease(placement, options().context.priority);
+  }
+  // The same with another priority of its streams.
+  GreenLease lease(const Placement& placement, int priority);
   GreenPoolCounts counts() const;
 
  private:
+  const GreenPoolOptions& options() const;
+
   std::shared_ptr<GreenLease::State> state_;
 };
 

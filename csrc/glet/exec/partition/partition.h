@@ -21,6 +21,7 @@ struct PartitionSpec {
                            // kCpu none leaves the thread where it is
   int device = 0;          // kGreen: the driver's number of it
   Placement placement{};   // kGreen: units of the device's grid
+  int priority = 0;        // kGreen: of its streams, lower runs first; kept when it is resized
 };
 
 // "cpu", "profiled", "green"

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from glet.serve.web import published
+from glet.serve.web.cuda_memory import CudaMemory
 from glet.serve.web.dispatch import Web
 from glet.serve.web.operations import Loads, Operations
 from glet.serve.web.request import WebAnswer, WebRequest
@@ -28,10 +30,14 @@ class FrontendWeb:
         self._loop = loop
         self.models = models
         self.is_ready = is_ready
-        self.memory = SharedMemory(loop.add_shm, loop.remove_shm)
+        taken: set[str] = set()
+        self.memory = SharedMemory(loop.add_shm, loop.remove_shm, taken=taken)
+        self.cuda = CudaMemory(
+            loop.add_device_memory, loop.remove_shm, lambda: published.on_gpu(models()), taken
+        )
         self.trace = trace or TraceSettings()
         log = LogSettings(logging.getLogger("glet"))
-        operations = Operations(self, loads, self.memory, log, self.trace)
+        operations = Operations(self, loads, self.memory, self.cuda, log, self.trace)
         self._web = Web(operations, self.reply)
 
     @property
@@ -63,6 +69,7 @@ class FrontendWeb:
     def close(self) -> None:
         """Lets go of shared memory; the loop still runs, or is closed."""
         self.memory.unregister()
+        self.cuda.unregister()
 
     def counted(self) -> Mapping[str, Mapping[str, Any]]:
         """See Host in operations.py."""

@@ -15,6 +15,7 @@ from glet.config.load import decode_json, nearest
 from glet.errors import ConfigError, InvalidInputError, ModelNotFoundError, UnavailableError
 from glet.serve.loading import Done, Override, checked_override
 from glet.serve.web import published
+from glet.serve.web.cuda_memory import CudaMemory
 from glet.serve.web.failure import NotFoundError, NotSupportedError
 from glet.serve.web.settings import LogSettings, TraceSettings
 from glet.serve.web.shared_memory import SharedMemory
@@ -25,6 +26,7 @@ EXTENSIONS = (
     "parameters",
     "schedule_policy",
     "system_shared_memory",
+    "cuda_shared_memory",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
@@ -79,12 +81,14 @@ class Operations:
         host: Host,
         loads: Loads,
         memory: SharedMemory,
+        cuda: CudaMemory,
         log: LogSettings,
         trace: TraceSettings,
     ) -> None:
         self._host = host
         self._loads = loads
         self.memory = memory
+        self.cuda = cuda
         self.log = log
         self.trace = trace
 
@@ -175,19 +179,6 @@ class Operations:
         if model:
             self._model(model, "")
         return self.trace.update(given, model) if given else self.trace.get(model)
-
-    def cuda_memory_register(self, name: str) -> None:
-        """Raises NotSupportedError."""
-        raise NotSupportedError(
-            f"cuda shared memory region {name[:60]!r}: tensors are taken from system shared "
-            "memory only"
-        )
-
-    def cuda_memory_status(self, name: str = "") -> list[dict[str, Any]]:
-        """There are none. Raises NotFoundError for one by its name."""
-        if name:
-            raise NotFoundError(f"no cuda shared memory region {name[:60]!r} is registered")
-        return []
 
     def _model(self, name: str, version: str) -> Mapping[str, Any]:
         models = self._host.models()

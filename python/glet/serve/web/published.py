@@ -216,3 +216,10 @@ def _instance(name: str, gpulet: Mapping[str, Any]) -> dict[str, Any]:
         "count": 1,
         "gpus": [gpulet["device"]] if on_gpu else [],
     }
+
+
+def on_gpu(models: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether any of them is served on a GPU."""
+    return any(
+        gpulet["kind"] in GPU_KINDS for model in models.values() for gpulet in model["gpulets"]
+    )

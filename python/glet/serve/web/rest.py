@@ -1,5 +1,6 @@
 """Operations over HTTP and JSON: /v2, as Triton, KServe and their clients ask for it."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -80,19 +81,17 @@ class Rest:
         self.routes.add("POST", f"{LOADED}/unload", self._unload)
 
     def _add_memory(self) -> None:
-        memory, do = self._do.memory, self._do
+        memory, cuda = self._do.memory, self._do.cuda
         self._get("/v2/systemsharedmemory/status", lambda _: memory.status())
         self._get(f"{REGION}/status", lambda asked: memory.status(asked.params["region"]))
         self.routes.add("POST", f"{REGION}/register", self._register)
         for path in (f"{REGION}/unregister", "/v2/systemsharedmemory/unregister"):
             self.routes.add("POST", path, self._unregister)
-        self._get("/v2/cudasharedmemory/status", lambda _: do.cuda_memory_status())
-        self._get(
-            f"{CUDA_REGION}/status", lambda asked: do.cuda_memory_status(asked.params["region"])
-        )
+        self._get("/v2/cudasharedmemory/status", lambda _: cuda.status())
+        self._get(f"{CUDA_REGION}/status", lambda asked: cuda.status(asked.params["region"]))
         self.routes.add("POST", f"{CUDA_REGION}/register", self._register_cuda)
         for path in (f"{CUDA_REGION}/unregister", "/v2/cudasharedmemory/unregister"):
-            self._post(path, lambda *_: {})
+            self.routes.add("POST", path, self._unregister_cuda)
 
     def _server_ready(self, _: Asked) -> WebAnswer:
         is_ready = self._do.server_ready()
@@ -139,7 +138,22 @@ class Rest:
         return json_answer({})
 
     def _register_cuda(self, asked: Asked) -> WebAnswer:
-        self._do.cuda_memory_register(asked.params["region"])
+        name = asked.params["region"]
+        self._do.cuda.require_gpu(name)
+        body = _object(asked)
+        _only(body, "raw_handle", "device_id", "byte_size")
+        handle = _field(body, "raw_handle", dict)
+        _only(handle, "b64")
+        try:
+            raw = b64decode(_field(handle, "b64", str), validate=True)
+        except ValueError:
+            raise InvalidInputError("raw_handle.b64 is no base64") from None
+        device_id = _field(body, "device_id", int, 0)
+        self._do.cuda.register(name, raw, device_id, _field(body, "byte_size", int))
+        return json_answer({})
+
+    def _unregister_cuda(self, asked: Asked) -> WebAnswer:
+        self._do.cuda.unregister(asked.params.get("region", ""))
         return json_answer({})
 
 

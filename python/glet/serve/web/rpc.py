@@ -94,15 +94,13 @@ class Rpc:
         self._add("RepositoryModelUnload", self._unload)
 
     def _add_memory(self) -> None:
-        memory, do = self._do.memory, self._do
+        memory, cuda = self._do.memory, self._do.cuda
         self._add("SystemSharedMemoryStatus", lambda asked, _: _regions(memory.status(asked.name)))
         self._add("SystemSharedMemoryRegister", self._register)
         self._add("SystemSharedMemoryUnregister", self._unregister)
-        self._add(
-            "CudaSharedMemoryStatus", lambda asked, _: _regions(do.cuda_memory_status(asked.name))
-        )
+        self._add("CudaSharedMemoryStatus", lambda asked, _: _regions(cuda.status(asked.name)))
         self._add("CudaSharedMemoryRegister", self._register_cuda)
-        self._add("CudaSharedMemoryUnregister", lambda *_: {})
+        self._add("CudaSharedMemoryUnregister", self._unregister_cuda)
 
     def _model_ready(self, asked: Any, _: WebRequest) -> dict[str, Any]:
         try:
@@ -133,7 +131,11 @@ class Rpc:
         return {}
 
     def _register_cuda(self, asked: Any, _: WebRequest) -> dict[str, Any]:
-        self._do.cuda_memory_register(asked.name)
+        self._do.cuda.register(asked.name, asked.raw_handle, asked.device_id, asked.byte_size)
+        return {}
+
+    def _unregister_cuda(self, asked: Any, _: WebRequest) -> dict[str, Any]:
+        self._do.cuda.unregister(asked.name)
         return {}
 
     def _load(self, asked: Any, request: WebRequest) -> None:

@@ -35,8 +35,10 @@ class SharedMemory:
         add: Callable[[str, int, int], object],
         remove: Callable[[str], object],
         folder: Path = SHM,
+        taken: set[str] | None = None,
     ) -> None:
-        """`folder` is where shm_open() makes its objects."""
+        """`folder` is where shm_open() makes its objects, `taken` the names of all regions."""
+        self._taken = set[str]() if taken is None else taken
         self._add = add
         self._remove = remove
         self._folder = folder
@@ -51,7 +53,7 @@ class SharedMemory:
             raise InvalidInputError(
                 f"shared memory region {name[:40]!r}: give a name of 1 to {LONGEST_NAME} characters"
             )
-        if name in self._regions:
+        if name in self._taken:
             raise ExistsError(f"shared memory region {name!r} is registered; unregister it first")
         if len(self._regions) >= MOST_REGIONS:
             raise InvalidInputError(f"there are {MOST_REGIONS} shared memory regions, the most")
@@ -63,6 +65,7 @@ class SharedMemory:
         memory = self._map(name, key, offset, byte_size)
         start = offset % mmap.ALLOCATIONGRANULARITY
         self._regions[name] = _Region(key, offset, byte_size, memory)
+        self._taken.add(name)
         self._add(name, _address(memory) + start, byte_size)
 
     def unregister(self, name: str = "") -> None:
@@ -70,6 +73,7 @@ class SharedMemory:
         for each in [name] if name else list(self._regions):
             region = self._regions.pop(each, None)
             if region is not None:
+                self._taken.discard(each)
                 # First the core, which may be at it.
                 self._remove(each)
                 region.memory.close()
