@@ -331,6 +331,4 @@ void GrpcConnection::on_close(H2Stream& base) {
   spare_.push_back(&stream);
 }
 
-}
-
 }  // namespace glet::web

@@ -259,6 +259,7 @@ bool HttpPeer::take(Connection& on, std::vector<net::Answer>& ended) {
       case HttpParser::Next::kBad:
         fail(on, "the answer is not HTTP/1.1: " + on.parser.error().message, ended);
         return false;
+      case HttpParser::Next::kHead:  // only where heads are asked for
       case HttpParser::Next::kRequest:
         break;
     }
