@@ -40,7 +40,7 @@ WORKDIR /home/glet
 USER 10001:10001
 VOLUME /var/cache/glet
 EXPOSE 5555 8000 8001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=900s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
 ENTRYPOINT ["glet"]
 # Who may reach the ports is decided by what is published: see docker/README.md.

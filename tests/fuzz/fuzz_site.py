@@ -127,6 +127,11 @@ class Site:
                 assert chunk, "closed before it answered"
                 got += chunk
 
+    def wait_until_watched(self) -> None:
+        """Until the controller, which starts last, has all of its descriptors."""
+        with Client(self.cluster.endpoint) as client:
+            wait_for(lambda: client.observation()["observation"])
+
     def usage(self) -> dict[int, Usage]:
         """By process id."""
         return {pid: usage_of(pid) for pid in self._processes()}
@@ -184,6 +189,7 @@ def site(grpc: bool = True, **changes: object) -> Iterator[Site]:
         with cluster:
             made = Site(cluster, folder)
             try:
+                made.wait_until_watched()
                 yield made
             finally:
                 made.close()

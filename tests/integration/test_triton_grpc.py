@@ -249,7 +249,7 @@ def test_what_is_wrong_has_a_code_and_one_line(client: Any) -> None:
         (
             lambda: client.register_cuda_shared_memory("r", b"AAAA", 0, 4),
             "UNIMPLEMENTED",
-            "system shared memory only",
+            "take system shared memory",
         ),
         (
             lambda: client.register_system_shared_memory("r", "/not_there", 4),

@@ -84,9 +84,10 @@ void GrpcDoor::accept(Nanos now) {
   for (int i = 0; i < kAccepts; ++i) {
     const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      // No descriptors left: who waits stays in the backlog until the next tick.
+      // No descriptors left: who waits stays in the backlog for a while.
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         listen_again(false);
+        accept_at_ = now + kAcceptPause;
       }
       return;
     }
@@ -170,7 +171,7 @@ void GrpcDoor::flush(Nanos now) {
 }
 
 void GrpcDoor::tick(Nanos now) {
-  if (!is_stopping_) listen_again(true);
+  if (!is_stopping_ && now >= accept_at_) listen_again(true);
   calls_.tick(now);
   const auto all = connections_.tags_where([](const auto&) { return true; });
   for (const std::uint64_t number : all) {

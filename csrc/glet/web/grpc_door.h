@@ -59,6 +59,7 @@ class GrpcDoor : public net::Door {
   bool is_listening_ = false;
   bool is_stopping_ = false;
   Nanos next_sweep_{0};
+  Nanos accept_at_{0};  // again, after there was no descriptor
   GrpcShared shared_;
   GrpcCalls calls_;
   net::SlotTable<std::unique_ptr<GrpcConnection>> connections_;

@@ -67,6 +67,7 @@ void HttpDoor::accept_all(Nanos now) {
       // again.
       ::epoll_ctl(epoll_, EPOLL_CTL_DEL, listener_, nullptr);
       accepting_ = false;
+      accept_at_ = now + kAcceptPause;
       return;
     }
     const bool too_many = connections_.size() >= options_.connections;
@@ -241,7 +242,7 @@ void HttpDoor::drop(std::uint64_t tag) {
 // ---- time ----
 
 void HttpDoor::tick(Nanos now) {
-  if (!accepting_ && !stopping_) {
+  if (!accepting_ && !stopping_ && now >= accept_at_) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.u64 = kListener;

@@ -119,6 +119,7 @@ class HttpDoor : public net::Door, private OipCalls::Owner {
   std::vector<std::uint64_t> dirty_;
   std::size_t held_bytes_ = 0;
   Nanos next_sweep_{0};
+  Nanos accept_at_{0};  // again, after there was no descriptor
 };
 
 // The HTTP status of each.
