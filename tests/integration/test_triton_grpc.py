@@ -3,14 +3,13 @@
 import asyncio
 import json
 import queue
-import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from served_models import LIMIT_S, Served, served_models, write
+from served_models import LIMIT_S, Served, pending, served_models, write
 from waiting import wait_for
 
 from glet.errors import ConfigError
@@ -411,16 +410,3 @@ def test_a_task_that_is_cancelled_frees_its_place(client: Any, closed_gate: Serv
             assert all(isinstance(each, asyncio.CancelledError) for each in cancelled)
 
     asyncio.run(asyncio.wait_for(ask(), LIMIT_S))
-
-
-def pending(served: Served, model: str) -> int:
-    """Requests that the frontend has not answered yet."""
-    return total(served, "glet_requests_outstanding", model)
-
-
-def total(served: Served, family: str, model: str) -> int:
-    """The sum of a model's series of a metric."""
-    with urllib.request.urlopen(f"http://{served.http}/metrics", timeout=LIMIT_S) as answer:
-        lines = answer.read().decode().splitlines()
-    mine = [line for line in lines if line.startswith(f"{family}{{") and f'model="{model}"' in line]
-    return sum(int(line.rpartition(" ")[2]) for line in mine)

@@ -1,5 +1,6 @@
 """Small Python models behind real daemons with both doors, for other people's clients."""
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,3 +92,16 @@ def write(
             lines += [f"[[{kind}]]", f'name = "{tensor}"', f'dtype = "{dtype}"', f"shape = {shape}"]
     (entry / "model.toml").write_text("\n".join(lines) + "\n")
     (entry / "model.py").write_text(code)
+
+
+def pending(served: Served, model: str) -> int:
+    """Requests that the frontend has not answered yet."""
+    return total(served, "glet_requests_outstanding", model)
+
+
+def total(served: Served, family: str, model: str) -> int:
+    """The sum of a model's series of a metric."""
+    with urllib.request.urlopen(f"http://{served.http}/metrics", timeout=LIMIT_S) as answer:
+        lines = answer.read().decode().splitlines()
+    mine = [line for line in lines if line.startswith(f"{family}{{") and f'model="{model}"' in line]
+    return sum(int(line.rpartition(" ")[2]) for line in mine)
