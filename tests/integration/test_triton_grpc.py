@@ -280,6 +280,13 @@ def test_tensors_in_shared_memory(client: Any) -> None:
         assert answer.get_output("y").parameters["shared_memory_region"].string_param == "io"
         result = shm.get_contents_as_numpy(region, np.float32, X.shape, offset=X.nbytes)
         np.testing.assert_array_equal(result, X * 2)
+        here = triton.InferRequestedOutput("sum")
+        here.set_shared_memory("io", X.nbytes, offset=X.nbytes)
+        both = [here, triton.InferRequestedOutput("product")]
+        answer = client.infer("add", [given(X, "a"), given(X, "b")], outputs=both)
+        np.testing.assert_array_equal(answer.as_numpy("product"), X * X)
+        result = shm.get_contents_as_numpy(region, np.float32, X.shape, offset=X.nbytes)
+        np.testing.assert_array_equal(result, X + X)
         tensor.set_shared_memory("io", X.nbytes, offset=2 * X.nbytes)
         with pytest.raises(triton.InferenceServerException, match="io") as refused:
             client.infer("double", [tensor])

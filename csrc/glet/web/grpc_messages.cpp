@@ -284,15 +284,16 @@ void write_response(OipResponse& response, bool stream, OutBody& out) {
     output_text.clear();
     write_output(output, output_text);
     writer.bytes(5, output_text);
-    if (!output.shm) raw_size += ProtoWriter::bytes_size(6, output.bytes());
+    raw_size += ProtoWriter::bytes_size(6, output.shm ? 0 : output.bytes());
   }
   const std::size_t inner = body.size() + raw_size;
   std::string* text = &begin_message(out, stream ? ProtoWriter::bytes_size(2, inner) : inner);
   if (stream) ProtoWriter(*text).head(2, inner);
   *text += body;
   for (OipOutput& output : response.outputs) {
+    // Clients count: the raw contents of an output are at its place among the outputs.
+    ProtoWriter(*text).head(6, output.shm ? 0 : output.bytes());
     if (output.shm) continue;
-    ProtoWriter(*text).head(6, output.bytes());
     for (net::Message& row : output.rows) {
       if (row.size() < kBorrowedBytes) {
         *text += row.text();

@@ -271,7 +271,8 @@ std::optional<std::string> write_response(OipResponse& response, std::string& ou
       out += R"(,"parameters":{"shared_memory_region":)";
       append_json(out, output.shm->region);
       out += R"(,"shared_memory_offset":)" + std::to_string(output.shm->offset);
-      out += R"(,"shared_memory_byte_size":)" + std::to_string(output.shm->byte_size) + "}}";
+      out += R"(,"shared_memory_byte_size":)" + std::to_string(output.shm->byte_size);
+      out += R"(,"binary_data_size":0}})";  // Triton's C++ client looks for it in any parameters
     } else if (output.binary) {
       out += R"(,"parameters":{"binary_data_size":)" + std::to_string(output.bytes()) + "}}";
       for (net::Message& row : output.rows) frames.push_back(std::move(row));
