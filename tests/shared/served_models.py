@@ -28,6 +28,7 @@ class Served(NamedTuple):
     grpc: str
     models: Path
     gate: Path
+    frontend_pid: int
 
 
 @contextmanager
@@ -69,10 +70,11 @@ def served_models(folder: Path) -> Iterator[Served]:
         grpc="127.0.0.1:0",
         models=str(models),
         hang_s=LIMIT_S,
+        drain_s=LIMIT_S,
     )
     with LocalCluster(config, SystemClock()) as cluster:
         doors = {name: at.removeprefix("http://") for name, at in cluster.doors.items()}
-        yield Served(doors["http"], doors["grpc"], models, gate)
+        yield Served(doors["http"], doors["grpc"], models, gate, cluster.pids()["frontend"])
 
 
 def write(
