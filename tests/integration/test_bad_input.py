@@ -232,7 +232,7 @@ OPTIONS = {
     "sample": (["models", "export", "lenett", "--to", "x"], "did you mean 'lenet'?"),
     "rate": (["load", "ipc://x", "--model", "a"], "--model 'a'; give NAME=RPS, as in lenet=200"),
     "rate number": (["load", "ipc://x", "--model", "a=b"], "--model 'a=b'; give NAME=RPS"),
-    "address": (["load", "127.0.0.1:1", "--model", "a=1"], "valid are tcp://ADDRESS:PORT"),
+    "address": (["load", "127.0.0.1:1", "--model", "a=1"], "valid are tcp://HOST:PORT"),
     "no input": (["infer", "a", "--input", "no.npy"], "no.npy: cannot be read: No such file"),
     "no array": (["infer", "a", "--input", "models/double/model.toml"], "is no array of numbers"),
     "deadline": (["infer", "a", "--input", "x.npy", "--deadline-ms", "0"], "give milliseconds"),

@@ -188,9 +188,12 @@ def show(found: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 def check_times(args: argparse.Namespace) -> None:
-    """Raises ConfigError unless --seconds, --deadline-ms and --slo-ms are above 0."""
+    """Raises ConfigError unless --seconds, --deadline-ms and --slo-ms, where there are such
+    options, are above 0.
+    """
     options = ("seconds", "deadline_ms", "slo_ms")
-    for option, value in ((f"--{key.replace('_', '-')}", getattr(args, key)) for key in options):
+    given = ((f"--{key.replace('_', '-')}", vars(args).get(key)) for key in options)
+    for option, value in given:
         if value is not None and not (math.isfinite(value) and value > 0.0):
             raise ConfigError(f"{option} {value}; give a number above 0")
 
