@@ -71,10 +71,10 @@ def existing(pids: list[int]) -> list[psutil.Process]:
     for pid in pids:
         try:
             process = psutil.Process(pid) if pid > 0 else None
-        except psutil.NoSuchProcess:
+            if process is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.NoSuchProcess:  # it may end in between
             continue
-        if process is not None and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
     return found
 
 
