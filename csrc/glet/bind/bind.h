@@ -17,6 +17,8 @@ exec::PartitionSpec partition_spec(const std::string& kind, int share_pct, std::
                                    int device, const std::optional<exec::Placement>& placement);
 
 void bind_errors(pybind11::module_& m);
+// Before client, load and net, whose defaults are keys.
+void bind_curve(pybind11::module_& m);
 void bind_client(pybind11::module_& m);
 void bind_load(pybind11::module_& m);
 void bind_engine_load(pybind11::module_& m);

@@ -16,13 +16,16 @@ namespace glet::net {
 // it; after close() they are dropped.
 class FrontendLoop {
  public:
-  explicit FrontendLoop(const std::string& libzmq_path);
+  // See FrontendCore.
+  explicit FrontendLoop(const std::string& libzmq_path, CurveKeys keys = {},
+                        bool asks_gate = false);
   ~FrontendLoop();
   FrontendLoop(const FrontendLoop&) = delete;
   FrontendLoop& operator=(const FrontendLoop&) = delete;
 
   // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
   std::string bind(const std::string& endpoint);
+  const Context& context() const { return core_.context(); }
   // Before start(). Doors are numbered in this order, from 0.
   void add_door(std::unique_ptr<Door> door);
   void start();

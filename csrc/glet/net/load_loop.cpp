@@ -46,7 +46,8 @@ LoadLoop::LoadLoop(const std::string& address, const LoadOptions& options) : opt
                         " connections; at least 1 is needed");
   }
   for (int i = 0; i < options.connections; ++i) {
-    connections_.push_back(std::make_unique<ClientConnection>(context_, address, load_limits()));
+    connections_.push_back(
+        std::make_unique<ClientConnection>(context_, address, load_limits(), options.keys));
     for (const PollItem& item : connections_.back()->poll_items()) polled_.push_back(item);
   }
   polled_.push_back({nullptr, timer_.fd(), kPollIn, 0});

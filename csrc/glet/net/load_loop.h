@@ -22,6 +22,7 @@ struct LoadOptions {
   int connections = 1;
   Nanos connect{std::chrono::seconds(10)};  // how long to wait for the first connection
   Nanos drain{std::chrono::seconds(10)};    // how long to wait for answers after the last request
+  ClientKeys keys;
 };
 
 struct ClosedLoop {
