@@ -26,6 +26,8 @@ from glet.errors import (
     WireError,
 )
 from glet.native import core
+from glet.wire.arrays import as_array
+from glet.wire.keys import Key, client_keys
 from glet.wire.zmq_path import libzmq_path
 
 Array = NDArray[Any]
@@ -62,11 +64,23 @@ class Client:
     uint16 arrays holding the same bits, both ways. Tensors of strings are arrays of bytes or str
     (as UTF-8) on the way in, and arrays of objects, each a `bytes`, on the way out. Ctrl-C takes
     the request back. Does not survive a fork: make one per process.
+
+    `server_key` is the public key of glet there, a file or the key itself (Z85): all that goes over
+    tcp is encrypted then. `client_key` is the file of a secret key, where glet asks who is there.
+    None takes both from the environment (GLET_SERVER_KEY, GLET_CLIENT_KEY), "" has none.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Raises ConfigError when the address is malformed."""
-        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        server_key: Key = None,
+        client_key: Key = None,
+    ) -> None:
+        """Raises ConfigError when the address or a key is malformed."""
+        keys = client_keys(server_key, client_key)
+        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s, keys=keys)
         self._signatures = Signatures()
 
     def infer(self, model: str, inputs: Inputs, *, deadline_ms: float | None = None) -> Outputs:
@@ -152,9 +166,19 @@ class AsyncClient:
     A task that is cancelled while it waits takes its request back: its place in the queue is free.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Raises ConfigError when the address is malformed."""
-        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s, announce=True)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        server_key: Key = None,
+        client_key: Key = None,
+    ) -> None:
+        """Raises ConfigError when the address or a key is malformed."""
+        keys = client_keys(server_key, client_key)
+        self._loop = core.ClientLoop(
+            libzmq_path(), address, timeout_s=timeout_s, announce=True, keys=keys
+        )
         self._signatures = Signatures()
         self._waiting: dict[int, asyncio.Future[core.Answer]] = {}
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -294,27 +318,6 @@ class Signatures:
             )
         ((name, dtype),) = specs
         return [(name, as_array(name, inputs, dtype), dtype)]
-
-
-def as_array(name: str, value: Any, dtype: str | None) -> Array:
-    """An array stays as it is; lists and numbers take `dtype`, a wire name."""
-    if hasattr(value, "__array__"):
-        array = np.asarray(value)
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    try:
-        if dtype == "bfloat16":
-            return bfloat16_bits(np.asarray(value, dtype=np.float32))
-        return np.asarray(value, dtype=object if dtype == "bytes" else dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInputError(f"input {name!r} cannot become a {dtype} array: {error}") from None
-
-
-def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """bfloat16, rounded to nearest even, as the uint16 arrays in which it travels."""
-    bits = values.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    quiet_nan = (bits >> np.uint32(16)) | np.uint32(0x40)
-    return np.where(np.isnan(values), quiet_nan, rounded).astype(np.uint16)
 
 
 def submit(

@@ -34,10 +34,6 @@ py::list take_refused(ZapGate& gate) {
 }  // namespace
 
 void bind_curve(py::module_& m) {
-  py::class_<net::CurveKeys>(m, "CurveKeys")
-      .def(py::init<std::string, std::string>(), "public_key"_a, "secret_key"_a);
-  py::class_<net::ClientKeys>(m, "ClientKeys")
-      .def(py::init<net::CurveKeys, std::string>(), "own"_a, "server_key"_a);
   py::class_<ZapGate>(m, "ZapGate")
       .def(py::init(&make_gate), "libzmq"_a, "context"_a)
       .def("allow", &ZapGate::allow, "public_keys"_a)

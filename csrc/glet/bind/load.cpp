@@ -23,13 +23,13 @@ namespace {
 
 std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::string& address,
                                          int connections, double connect_s, double drain_s,
-                                         const net::ClientKeys& keys) {
+                                         const ClientKeyTexts& keys) {
   net::load_zmq(libzmq);
   net::LoadOptions options;
   options.connections = connections;
   options.connect = seconds(connect_s);
   options.drain = seconds(drain_s);
-  options.keys = keys;
+  options.keys = client_keys(keys);
   return std::make_unique<net::LoadLoop>(address, options);
 }
 
@@ -73,7 +73,7 @@ void bind_load(py::module_& m) {
                        batch, queue_us, execute_us, answer);
   py::class_<net::LoadLoop>(m, "LoadLoop")
       .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "connections"_a = 1,
-           "connect_s"_a = 10.0, "drain_s"_a = 10.0, "keys"_a = net::ClientKeys())
+           "connect_s"_a = 10.0, "drain_s"_a = 10.0, "keys"_a = ClientKeyTexts())
       .def("add_model", add_model, "name"_a, "samples"_a, py::kw_only(),
            "arrivals_ns"_a = py::none(), "sample_order"_a = py::none(),
            "deadline_ms"_a = py::none(), "slo_ms"_a = py::none(), "read_answer"_a = false)

@@ -170,8 +170,10 @@ void set_app(FrontendLoop& loop, const std::string& name, exec::Signature signat
 
 void bind_net(py::module_& m) {
   py::class_<FrontendLoop>(m, "FrontendLoop")
-      .def(py::init<const std::string&, net::CurveKeys, bool>(), py::arg("libzmq"),
-           py::arg("keys") = net::CurveKeys(), py::arg("asks_gate") = false)
+      .def(py::init([](const std::string& libzmq, const KeyPair& keys, bool asks_gate) {
+             return std::make_unique<FrontendLoop>(libzmq, curve_keys(keys), asks_gate);
+           }),
+           py::arg("libzmq"), py::arg("keys") = KeyPair(), py::arg("asks_gate") = false)
       .def("zmq_context", [](const FrontendLoop& loop) { return context_address(loop.context()); })
       .def("bind", &FrontendLoop::bind, py::arg("endpoint"), NoGil())
       .def("start", &FrontendLoop::start, NoGil())
@@ -219,10 +221,10 @@ void bind_net(py::module_& m) {
       .def("traces_dropped", [](FrontendLoop& loop) { return loop.traces().dropped(); });
 
   py::class_<PyExecutorLoop>(m, "ExecutorLoop")
-      .def(py::init([](const std::string& libzmq, const py::object& engine, net::CurveKeys keys) {
-             return std::make_unique<PyExecutorLoop>(libzmq, engine_of(engine), std::move(keys));
+      .def(py::init([](const std::string& libzmq, const py::object& engine, const KeyPair& keys) {
+             return std::make_unique<PyExecutorLoop>(libzmq, engine_of(engine), curve_keys(keys));
            }),
-           py::arg("libzmq"), py::arg("engine"), py::arg("keys") = net::CurveKeys())
+           py::arg("libzmq"), py::arg("engine"), py::arg("keys") = KeyPair())
       .def("zmq_context",
            [](const PyExecutorLoop& self) { return context_address(self.loop.context()); })
       .def(

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from glet.cli.generate import Generated, ModelLoad, generate
+from glet.cli.generate import Generated, ModelLoad, Reached, generate
+from glet.cli.key_options import add_key_options, client_keys_of, keys
 from glet.cli.table import report_tables
 from glet.client import Client
 from glet.clock import Clock, SystemClock
@@ -77,6 +78,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every request there")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    add_key_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -90,7 +92,7 @@ def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
     rates = parse_rates(args.model)
     check_times(args)
     arrivals = arrivals_of(args.arrivals, args.interval, list(rates))
-    with Client(args.address, timeout_s=CONNECT_TIMEOUT_S) as client:
+    with Client(args.address, timeout_s=CONNECT_TIMEOUT_S, **keys(args)) as client:
         served, stats = client.models(), client.stats()
     samples = Repository(args.models) if args.models else None
     rng = np.random.default_rng(args.seed)
@@ -104,7 +106,8 @@ def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         )
         for name, rate in rates.items()
     ]
-    done = generate(args.address, loads, args.seconds, clock, console)
+    frontend = Reached(args.address, client_keys_of(args))
+    done = generate(frontend, loads, args.seconds, clock, console)
     found = report_of(done, loads, served, stats)
     if args.csv:
         write_csv(args.csv, records_csv(done.records, [each.loaded() for each in loads]))
