@@ -16,6 +16,7 @@ from glet.config.cluster import (
     load_cluster,
 )
 from glet.config.resource import resource
+from glet.config.security import SecurityConfig
 from glet.errors import ConfigError
 from glet.wire.address import check_bind
 
@@ -37,7 +38,14 @@ def test_the_example_loads() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [ClusterConfig, BackendConfig, GpuletConfig, ModelShareConfig, RayConfig],
+    [
+        ClusterConfig,
+        BackendConfig,
+        GpuletConfig,
+        ModelShareConfig,
+        RayConfig,
+        SecurityConfig,
+    ],
     ids=lambda k: k.__name__,
 )
 def test_the_example_shows_every_key(kind: type[msgspec.Struct]) -> None:

@@ -16,9 +16,7 @@ constexpr int kEventHandshakeSucceeded = 0x1000;
 constexpr int kEventHandshakeFailedProtocol = 0x2000;
 constexpr int kEventHandshakeFailedAuth = 0x4000;
 constexpr std::uint32_t kMechanismMismatch = 0x1100'0002;
-constexpr int kWatchedEvents = kEventHandshakeFailed | kEventHandshakeSucceeded |
-                               kEventHandshakeFailedProtocol | kEventHandshakeFailedAuth |
-                               kEventDisconnected;
+constexpr int kWatchedEvents = 0x7a00;  // these five
 constexpr Nanos kReconnectPause = std::chrono::milliseconds(500);
 constexpr std::size_t kEventFrameBytes = 6;  // u16 event, u32 value, of this machine's byte order
 
@@ -150,17 +148,16 @@ std::string ClientConnection::trouble() const {
 
 std::string ClientConnection::why_failed() const {
   if (failed_ == Failed::kKey) {
-    return address_ +
-           " does not let this client's key in: give a client_key whose public half is in "
-           "the folder client_keys there";
+    return address_ + " does not let this client's key in: give a client_key that it knows, or " +
+           "have its public half put into the folder client_keys there";
   }
-  if (failed_ == Failed::kMechanism) {
-    return address_ + (is_encrypted_
-                           ? " does not speak CURVE: leave out server_key"
-                           : " expects CURVE: give server_key, the public key of glet there");
+  const bool is_sure = failed_ == Failed::kMechanism;
+  if (is_encrypted_) {
+    return address_ + (is_sure ? " does not speak CURVE: leave out server_key"
+                               : " ends the handshake: is server_key its public key?");
   }
-  return address_ + (is_encrypted_ ? " ends the handshake: is server_key its public key?"
-                                   : " ends the handshake; it may expect CURVE: give server_key");
+  return address_ + (is_sure ? " expects CURVE" : " ends the handshake and may expect CURVE") +
+         ": give server_key, the public key of glet there";
 }
 
 void ClientConnection::read_events(Nanos now, std::vector<Answer>& ended) {

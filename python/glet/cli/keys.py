@@ -1,6 +1,7 @@
 """`glet keys`: CURVE keys of a cluster and of its clients."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         epilog="example: glet keys new keys --name anna",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    new.add_argument("folder", metavar="DIR", type=Path, help="made if it is not there")
+    new.add_argument("folder", metavar="DIR", help="made if it is not there")
     new.add_argument("--name", default="cluster", help="of both files (default: %(default)s)")
     new.set_defaults(run=run_new)
     show = commands.add_parser(
@@ -42,13 +43,13 @@ def add_parser(subparsers: Any) -> None:
         epilog="example: glet keys show keys/cluster.pub",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    show.add_argument("file", metavar="FILE", type=Path, help="NAME.pub or NAME.key")
+    show.add_argument("file", metavar="FILE", help="NAME.pub or NAME.key")
     show.set_defaults(run=run_show)
 
 
 def run_new(args: argparse.Namespace) -> int:
     """Raises ConfigError for a name that is in use."""
-    secret, public = new_pair(args.folder.expanduser(), args.name)
+    secret, public = new_pair(_path(args.folder), args.name)
     print(f"{secret}: the secret key; keep it to its owner")
     print(f"{public}: the public key {read_public(public)}")
     return 0
@@ -56,5 +57,9 @@ def run_new(args: argparse.Namespace) -> int:
 
 def run_show(args: argparse.Namespace) -> int:
     """Never prints a secret key. Raises ConfigError for what is no key file."""
-    print(read_public(args.file.expanduser()))
+    print(read_public(_path(args.file)))
     return 0
+
+
+def _path(given: str) -> Path:
+    return Path(os.path.expanduser(given))

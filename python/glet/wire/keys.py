@@ -97,15 +97,15 @@ def read_public(path: Path) -> str:
 
 def public_key(given: str) -> str:
     """Of a key file, or of a key in Z85. Raises ConfigError."""
-    path = Path(given).expanduser()
-    if not path.exists() and _is_key(given):
+    path = os.path.expanduser(given)
+    if not os.path.exists(path) and _is_key(given):
         return given
-    if not path.exists():
+    if not os.path.exists(path):
         raise ConfigError(
             f"server key {given!r}: is no file, and no key of {KEY_CHARACTERS} characters; "
             "valid is NAME.pub of `glet keys new`, or what `glet keys show` prints"
         )
-    return read_public(path)
+    return read_public(Path(path))
 
 
 def cluster_pair(security: SecurityConfig) -> KeyPair | None:
@@ -146,7 +146,7 @@ def client_keys(server_key: Key, client_key: Key) -> ClientKeys:
     need_curve()
     key = public_key(server)
     if own:
-        return ClientKeys(*read_pair(Path(own).expanduser()), key)
+        return ClientKeys(*read_pair(Path(os.path.expanduser(own))), key)
     public, secret = zmq.curve_keypair()
     return ClientKeys(public.decode(), secret.decode(), key)
 
