@@ -14,7 +14,7 @@ from glet.serve.frontend import static_plan
 from glet.serve.repository import Entry, Repository
 from glet.types.plan import GpuletPlan, Plan
 from glet.wire.address import check_bind, check_web_bind
-from glet.wire.keys import cluster_pair
+from glet.wire.keys import check_keys
 
 
 def check_cluster(cluster: ClusterConfig) -> None:
@@ -22,7 +22,7 @@ def check_cluster(cluster: ClusterConfig) -> None:
 
     What only shows when something runs (a port in use, a model that fails) is not looked at.
     """
-    cluster_pair(cluster.security)
+    check_keys(cluster.security)
     check_bind(cluster.listen, beyond=cluster.binds_beyond)
     for address in filter(None, (cluster.http, cluster.grpc)):
         check_web_bind(address, insecure=cluster.insecure)

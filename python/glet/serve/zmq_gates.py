@@ -36,6 +36,8 @@ class ClientGate:
     """Lets the keys of the folder `client_keys` in to a frontend, and daemons of the cluster."""
 
     def __init__(self, context: int, folder: Path, keys: KeyPair) -> None:
+        """Raises ConfigError when the folder cannot be read."""
+        key_files(folder)
         self._folder, self._own = folder, z85.decode(keys.public)
         self._seen: object = None
         self._told: set[str] = set()

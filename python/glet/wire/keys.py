@@ -109,15 +109,18 @@ def public_key(given: str) -> str:
 
 
 def cluster_pair(security: SecurityConfig) -> KeyPair | None:
-    """The cluster's own; None without. Raises ConfigError, also when `client_keys` is no folder."""
+    """The cluster's own; None without. Raises ConfigError."""
     if not security.server_key:
         return None
     need_curve()
-    pair = read_pair(Path(security.server_key))
-    if security.client_keys:
-        for path in key_files(Path(security.client_keys)):
-            read_public(path)
-    return pair
+    return read_pair(Path(security.server_key))
+
+
+def check_keys(security: SecurityConfig) -> None:
+    """Reads all keys that a frontend needs. Raises ConfigError for the first that is wrong."""
+    cluster_pair(security)
+    for path in key_files(Path(security.client_keys)) if security.client_keys else ():
+        read_public(path)
 
 
 def key_files(folder: Path) -> list[Path]:
