@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,18 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import zmq
-from two_hosts import Started, start_daemons
+from two_hosts import Started, free_ports, make_models, start_daemons
 from waiting import wait_for
 from zmq.utils import z85
 
 from glet.client import AsyncClient, Client
-from glet.errors import UnavailableError
+from glet.clock import SystemClock
+from glet.config.cluster import ClusterConfig
+from glet.config.security import SecurityConfig
+from glet.errors import ConfigError, UnavailableError
+from glet.native import core
+from glet.serve.up import LocalCluster
 from glet.serve.zmq_gates import cluster_gate
 from glet.wire.channel import DealerChannel, RouterChannel
 from glet.wire.keys import KeyPair, new_pair, read_pair
 from glet.wire.messages import VERSION, BackendState, BackendToFrontend, Hello
+from glet.wire.zmq_path import libzmq_path
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 pytestmark = pytest.mark.slow
@@ -223,6 +231,77 @@ def test_a_daemon_that_was_refused_comes_in_once_it_may(keys: Keys) -> None:
             dealer.close()
             router.close()
             gate.close()
+
+
+def test_a_context_has_one_gate_which_ends_with_it(keys: Keys) -> None:
+    pair = read_pair(keys.cluster)
+    loop = core.FrontendLoop(libzmq_path(), pair, True)
+    gate = core.ZapGate(libzmq_path(), loop.zmq_context())
+    with pytest.raises(ConfigError, match=r"inproc://zeromq\.zap"):
+        core.ZapGate(libzmq_path(), loop.zmq_context())
+    loop.close()
+    del loop  # waits for every socket of the context
+    gate.close()
+    gate.close()
+
+
+def test_two_frontends_serve_with_the_same_keys(started: Started, keys: Keys) -> None:
+    address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    options = ("--no-controller", "--listen", address)
+    started.start("second", "glet.cli.frontend", *options)
+    with known(started, keys, address, timeout_s=5.0) as client:
+        wait_for(lambda: answers(client) and client.models()["far"]["state"] == "serving")
+        assert np.array_equal(client.infer("far", {"x": X}, deadline_ms=60_000), X * 2)
+        wait_for(lambda: client.stats()["controller"]["state"] == "running")
+
+
+def test_up_serves_with_keys_and_writes_down_no_secret(
+    keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    make_models(tmp_path / "models")
+    security = SecurityConfig(server_key=str(keys.cluster), client_keys=str(keys.clients))
+    config = ClusterConfig(
+        listen="tcp://0.0.0.0:*",
+        models=str(tmp_path / "models"),
+        partition="cpu",
+        security=security,
+    )
+    pair = read_pair(keys.cluster)
+    with LocalCluster(config, SystemClock()) as cluster:
+        address = cluster.endpoint.replace("0.0.0.0", "127.0.0.1")
+        with Client(address, server_key=pair.public, client_key=keys.known) as client:
+            assert np.array_equal(client.infer("near", {"x": X}, deadline_ms=60_000), X * 2)
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert any(path.name == "cluster.json" for path in files)
+        assert not any(pair.secret.encode() in path.read_bytes() for path in files)
+        for pid in cluster.pids().values():
+            for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+                assert pair.secret not in " ".join(process.cmdline())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('server_key = "none.key"', "none.key: cannot be read"),
+        ('server_key = "open.key"', "chmod 600"),
+        ('server_key = "good.key"\nclient_keys = "none"', "client_keys"),
+        ("", "glet keys new"),
+    ],
+)
+def test_wrong_keys_are_said_before_anything_starts(
+    glet: Command, tmp_path: Path, line: str, says: str
+) -> None:
+    make_models(tmp_path / "models")
+    new_pair(tmp_path, "good")
+    new_pair(tmp_path, "open")[0].chmod(0o644)
+    listen = 'listen = "tcp://0.0.0.0:0"\npartition = "cpu"\n'
+    (tmp_path / "cluster.toml").write_text(f"{listen}[security]\n{line}\n")
+    done = glet("up", "cluster.toml")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def why_not(client: Client) -> str:
