@@ -41,7 +41,10 @@ class ClientLoop:
         grace_s: float = 5.0,
         hold_s: float = 5.0,
         announce: bool = False,
-    ) -> None: ...
+        keys: tuple[str, str, str] = ...,
+    ) -> None:
+        """`keys`: its own CURVE pair (public, secret), and the frontend's public key, in Z85."""
+
     def submit(
         self,
         model: str,
@@ -83,11 +86,13 @@ class LoadLoop:
         connect_s: float = 10.0,
         drain_s: float = 10.0,
         give_up_s: float | None = None,
+        keys: tuple[str, str, str] = ...,
     ) -> None:
         """`address` is a frontend's, or http://HOST:PORT; then models come by add_http_model().
 
         There are at most `http_connections` at a time, each with one request. In the open loop a
-        request without an answer `give_up_s` after its intended time is unavailable.
+        request without an answer `give_up_s` after its intended time is unavailable. `keys` as of
+        ClientLoop.
         """
 
     def add_model(
@@ -844,10 +849,32 @@ def parse_http(
     bytes are no HTTP.
     """
 
+class ZapGate:
+    """Which CURVE keys may connect to the sockets of a context; see csrc/glet/net/zap_gate.h."""
+
+    def __init__(self, libzmq: str, context: int) -> None:
+        """`context` is the address of one of libzmq. ConfigError when it has a gate already."""
+
+    def allow(self, public_keys: set[bytes]) -> None:
+        """These, 32 bytes each, and no others from now on; connections that are there stay."""
+
+    def take_refused(self) -> list[tuple[str, bytes]]:
+        """Address and key of those not let in since the last call, the last 64 at most."""
+
+    def close(self) -> None: ...
+
 class FrontendLoop:
     """The frontend's data plane: a thread that owns the clients' socket and those to executors."""
 
-    def __init__(self, libzmq: str) -> None: ...
+    def __init__(self, libzmq: str, keys: tuple[str, str] = ..., asks_gate: bool = False) -> None:
+        """With `keys`, a CURVE pair (public, secret), all that goes over tcp is encrypted.
+
+        `asks_gate`: only those clients come in whom a ZapGate of its context lets.
+        """
+
+    def zmq_context(self) -> int:
+        """Its address, for ZapGate."""
+
     def bind(self, endpoint: str) -> str:
         """Before start(); the endpoint with wildcards resolved. ConfigError when it is in use."""
 
@@ -929,7 +956,12 @@ class FrontendLoop:
 class ExecutorLoop:
     """The executor's data plane: a thread that feeds the engine and sends its completions back."""
 
-    def __init__(self, libzmq: str, engine: Engine) -> None: ...
+    def __init__(self, libzmq: str, engine: Engine, keys: tuple[str, str] = ...) -> None:
+        """With `keys` frontends speak CURVE over tcp, and a ZapGate of its context lets them in."""
+
+    def zmq_context(self) -> int:
+        """Its address, for ZapGate."""
+
     def bind(self, endpoint: str) -> str:
         """Before start(); the endpoint with wildcards resolved. ConfigError when it is in use."""
 

@@ -24,6 +24,7 @@ from glet.errors import (
     WireError,
 )
 from glet.native import core
+from glet.wire.keys import Key, client_keys
 from glet.wire.zmq_path import libzmq_path
 
 Outputs = Array | dict[str, Array]
@@ -60,11 +61,23 @@ class Client:
     Arrays on a GPU of this host (DLPack, `__cuda_array_interface__`: torch, CuPy) are not copied
     here: an executor on a GPU opens their memory. They have to stay as they are until the answer,
     which is on the host. Memory of a pool cannot be opened: an InvalidInputError says what to do.
+
+    `server_key` is the public key of glet there, a file or the key itself (Z85): all that goes over
+    tcp is encrypted then. `client_key` is the file of a secret key, where glet asks who is there.
+    None takes both from the environment (GLET_SERVER_KEY, GLET_CLIENT_KEY), "" has none.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Raises ConfigError when the address is malformed."""
-        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        server_key: Key = None,
+        client_key: Key = None,
+    ) -> None:
+        """Raises ConfigError when the address or a key is malformed."""
+        keys = client_keys(server_key, client_key)
+        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s, keys=keys)
         self._signatures = Signatures()
 
     def infer(self, model: str, inputs: Inputs, *, deadline_ms: float | None = None) -> Outputs:
@@ -150,9 +163,19 @@ class AsyncClient:
     A task that is cancelled while it waits takes its request back: its place in the queue is free.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Raises ConfigError when the address is malformed."""
-        self._loop = core.ClientLoop(libzmq_path(), address, timeout_s=timeout_s, announce=True)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        server_key: Key = None,
+        client_key: Key = None,
+    ) -> None:
+        """Raises ConfigError when the address or a key is malformed."""
+        keys = client_keys(server_key, client_key)
+        self._loop = core.ClientLoop(
+            libzmq_path(), address, timeout_s=timeout_s, announce=True, keys=keys
+        )
         self._signatures = Signatures()
         self._waiting: dict[int, asyncio.Future[core.Answer]] = {}
         self._event_loop: asyncio.AbstractEventLoop | None = None

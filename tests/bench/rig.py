@@ -18,6 +18,7 @@ from glet.clock import SystemClock
 from glet.config.cluster import ClusterConfig, GpuletConfig, ModelShareConfig
 from glet.native import core
 from glet.serve.up import LocalCluster
+from glet.wire.keys import PLAIN, ClientKeys
 from glet.wire.zmq_path import libzmq_path
 
 MODELS = ROOT / "build" / "bench" / "models"
@@ -54,8 +55,11 @@ class Served:
 
 
 @contextmanager
-def serve(*models: str, transport: str = "tcp", http: str = "", grpc: str = "") -> Iterator[Served]:
-    """One gpulet of SHARE_PCT with `models`, behind a frontend and a backend of their own."""
+def serve(*models: str, transport: str = "tcp", **changes: Any) -> Iterator[Served]:
+    """One gpulet of SHARE_PCT with `models`, behind a frontend and a backend of their own.
+
+    `changes` are fields of the ClusterConfig.
+    """
     make_models()
     shares = tuple(ModelShareConfig(model=name, batch=MAX_BATCH[name]) for name in models)
     plan = GpuletConfig(share_pct=SHARE_PCT, models=shares)
@@ -63,12 +67,11 @@ def serve(*models: str, transport: str = "tcp", http: str = "", grpc: str = "") 
         listen = f"ipc://{run}/clients" if transport == "ipc" else f"tcp://127.0.0.1:{free_port()}"
         config = ClusterConfig(
             listen=listen,
-            http=http,
-            grpc=grpc,
             models=str(MODELS),
             cache=str(CACHE),
             partition="cpu",
             gpulet=(plan,),
+            **changes,
         )
         with LocalCluster(config, SystemClock()) as cluster:
             yield Served(cluster)
@@ -112,10 +115,10 @@ def open_loop(
 
 
 def closed_loop(
-    endpoint: str, model: str, in_flight: int, seconds: float
+    endpoint: str, model: str, in_flight: int, seconds: float, keys: ClientKeys = PLAIN
 ) -> tuple[float, list[float]]:
     """The core's closed loop with a deadline that is never near; requests/s and latencies in s."""
-    loop = core.LoadLoop(libzmq_path(), endpoint)
+    loop = core.LoadLoop(libzmq_path(), endpoint, keys=keys)
     loop.add_model(model, [sample(model)], deadline_ms=DEADLINE_MS)
     loop.start_closed(in_flight, duration_s=seconds)
     records = finished(loop, seconds)

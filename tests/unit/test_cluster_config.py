@@ -16,6 +16,7 @@ from glet.config.cluster import (
     load_cluster,
 )
 from glet.config.resource import resource
+from glet.config.security import SecurityConfig
 from glet.errors import ConfigError
 from glet.wire.address import check_bind
 
@@ -37,7 +38,14 @@ def test_the_example_loads() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [ClusterConfig, BackendConfig, GpuletConfig, ModelShareConfig, RayConfig],
+    [
+        ClusterConfig,
+        BackendConfig,
+        GpuletConfig,
+        ModelShareConfig,
+        RayConfig,
+        SecurityConfig,
+    ],
     ids=lambda k: k.__name__,
 )
 def test_the_example_shows_every_key(kind: type[msgspec.Struct]) -> None:
@@ -95,14 +103,14 @@ def test_defaults_need_no_file() -> None:
     "endpoint", ["tcp://127.0.0.1:5555", "tcp://localhost:*", "tcp://[::1]:1", "ipc:///tmp/x"]
 )
 def test_addresses_of_this_machine_are_fine(endpoint: str) -> None:
-    check_bind(endpoint, insecure=False)
+    check_bind(endpoint, beyond=False)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:1", "tcp://*:1", "tcp://10.0.0.1:*"])
 def test_addresses_beyond_need_insecure(endpoint: str) -> None:
     with pytest.raises(ConfigError, match="--insecure"):
-        check_bind(endpoint, insecure=False)
-    check_bind(endpoint, insecure=True)
+        check_bind(endpoint, beyond=False)
+    check_bind(endpoint, beyond=True)
 
 
 @pytest.mark.parametrize(
@@ -110,4 +118,4 @@ def test_addresses_beyond_need_insecure(endpoint: str) -> None:
 )
 def test_other_text_is_no_endpoint(endpoint: str) -> None:
     with pytest.raises(ConfigError):
-        check_bind(endpoint, insecure=True)
+        check_bind(endpoint, beyond=True)

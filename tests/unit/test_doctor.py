@@ -248,14 +248,25 @@ MACHINE: list[Case] = [
         "/dev/shm cannot be written to",
     ),
 ]
+
+
+def seen_sockets(*, ipc_ms: float = 0.1, has_curve: bool = True) -> Sockets:
+    return Sockets(libzmq="l", version="4.3.5", has_curve=has_curve, tcp_ms=0.2, ipc_ms=ipc_ms)
+
+
 SERVING: list[Case] = [
+    (lambda: judge_sockets(seen_sockets(has_curve=False)), "warning", "cannot be encrypted"),
     (
-        lambda: judge_sockets(Sockets(libzmq="l", version="4.3.5", tcp_ms=0.2, ipc_ms=0.1)),
+        lambda: judge_sockets(
+            Sockets(libzmq="l", version="4.3.5", has_curve=True, tcp_ms=0.2, ipc_ms=0.1)
+        ),
         "ok",
         "0.20 ms over loopback, 0.10 ms over ipc",
     ),
     (
-        lambda: judge_sockets(Sockets(libzmq="l", version="4.3.5", tcp_ms=0.2, ipc_ms=30.0)),
+        lambda: judge_sockets(
+            Sockets(libzmq="l", version="4.3.5", has_curve=True, tcp_ms=0.2, ipc_ms=30.0)
+        ),
         "warning",
         "that is slow",
     ),

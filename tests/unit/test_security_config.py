@@ -16,10 +16,10 @@ def loaded(folder: Path, *lines: str) -> SecurityConfig:
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    security = loaded(tmp_path, 'tls_cert = "keys/a.pem"', 'tls_key = "b.pem"')
-    assert security.tls_cert == str(tmp_path / "keys" / "a.pem")
-    assert security.tls_key == str(tmp_path / "b.pem")
-    assert security.tokens_file == ""
+    security = loaded(tmp_path, 'server_key = "keys/server.key"', 'tokens_file = "tokens"')
+    assert security.server_key == str(tmp_path / "keys" / "server.key")
+    assert security.tokens_file == str(tmp_path / "tokens")
+    assert security.tls_cert == ""
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (('tls_cert = "a.pem"',), "tls_cert and tls_key go together"),
         (('tls_key = "a.pem"',), "tls_cert and tls_key go together"),
         (('tls_client_ca = "a.pem"',), "without tls_cert"),
+        (('client_keys = "keys"',), "without server_key"),
         (('password = "1234"',), "password"),
     ],
 )

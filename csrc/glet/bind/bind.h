@@ -5,18 +5,35 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "glet/exec/engine.h"
+#include "glet/net/zmq.h"
 
 // One function per area; no logic in this room.
 namespace glet::bind {
+
+// CURVE keys as Python gives them, in Z85: (public, secret) of its own, and of clients the public
+// key of whom they connect to. Empty: nothing is encrypted.
+using KeyPair = std::pair<std::string, std::string>;
+using ClientKeyTexts = std::tuple<std::string, std::string, std::string>;
+
+inline net::CurveKeys curve_keys(const KeyPair& pair) {
+  return {pair.first, pair.second};
+}
+
+inline net::ClientKeys client_keys(const ClientKeyTexts& texts) {
+  return {{std::get<0>(texts), std::get<1>(texts)}, std::get<2>(texts)};
+}
 
 // Throws ArgumentError for an unknown kind, and for "green" without a placement.
 exec::PartitionSpec partition_spec(const std::string& kind, int share_pct, std::vector<int> cores,
                                    int device, const std::optional<exec::Placement>& placement);
 
 void bind_errors(pybind11::module_& m);
+void bind_curve(pybind11::module_& m);
 void bind_client(pybind11::module_& m);
 void bind_load(pybind11::module_& m);
 void bind_engine_load(pybind11::module_& m);

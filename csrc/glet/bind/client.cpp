@@ -25,7 +25,7 @@ constexpr Nanos kSignalPause = std::chrono::milliseconds(100);
 
 std::unique_ptr<net::ClientLoop> make_loop(const std::string& libzmq, const std::string& address,
                                            double timeout_s, double grace_s, double hold_s,
-                                           bool announce) {
+                                           bool announce, const ClientKeyTexts& keys) {
   const auto nanos = [](double seconds) {
     return Nanos(static_cast<std::int64_t>(std::clamp(seconds, 0.0, 1e6) * 1e9));
   };
@@ -35,6 +35,7 @@ std::unique_ptr<net::ClientLoop> make_loop(const std::string& libzmq, const std:
   options.grace = nanos(grace_s);
   options.limits.hold = nanos(hold_s);
   options.announce = announce;
+  options.keys = client_keys(keys);
   return std::make_unique<net::ClientLoop>(address, options);
 }
 
@@ -138,7 +139,7 @@ void bind_client(py::module_& m) {
 
   py::class_<net::ClientLoop>(m, "ClientLoop")
       .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "timeout_s"_a = 60.0,
-           "grace_s"_a = 5.0, "hold_s"_a = 5.0, "announce"_a = false)
+           "grace_s"_a = 5.0, "hold_s"_a = 5.0, "announce"_a = false, "keys"_a = ClientKeyTexts())
       .def("submit", submit, "model"_a, "inputs"_a, "deadline_ms"_a = py::none(),
            "traceparent"_a = "")
       .def("submit_op", &net::ClientLoop::submit_op, "op"_a,

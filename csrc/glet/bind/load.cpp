@@ -25,7 +25,8 @@ namespace {
 std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::string& address,
                                          int connections, std::size_t http_connections,
                                          double connect_s, double drain_s,
-                                         std::optional<double> give_up_s) {
+                                         std::optional<double> give_up_s,
+                                         const ClientKeyTexts& keys) {
   net::load_zmq(libzmq);
   net::LoadOptions options;
   options.connections = connections;
@@ -36,6 +37,7 @@ std::unique_ptr<net::LoadLoop> make_loop(const std::string& libzmq, const std::s
     auto peer = std::make_unique<web::HttpPeer>(address, http_connections);
     return std::make_unique<net::LoadLoop>(std::move(peer), options);
   }
+  options.keys = client_keys(keys);
   return std::make_unique<net::LoadLoop>(address, options);
 }
 
@@ -100,7 +102,7 @@ void bind_load(py::module_& m) {
   py::class_<net::LoadLoop>(m, "LoadLoop")
       .def(py::init(&make_loop), "libzmq"_a, "address"_a, py::kw_only(), "connections"_a = 1,
            "http_connections"_a = std::size_t{8192}, "connect_s"_a = 10.0, "drain_s"_a = 10.0,
-           "give_up_s"_a = py::none())
+           "give_up_s"_a = py::none(), "keys"_a = ClientKeyTexts())
       .def("add_model", add_model, "name"_a, "samples"_a, py::kw_only(),
            "arrivals_ns"_a = py::none(), "sample_order"_a = py::none(),
            "deadline_ms"_a = py::none(), "slo_ms"_a = py::none(), "read_answer"_a = false)

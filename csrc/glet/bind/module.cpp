@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = GLET_VERSION;
 #endif
   glet::bind::bind_errors(m);
+  glet::bind::bind_curve(m);
   glet::bind::bind_client(m);
   glet::bind::bind_load(m);
   glet::bind::bind_batch(m);

@@ -22,12 +22,16 @@ using NoGil = py::call_guard<py::gil_scoped_release>;
 
 // The loop with the engine it feeds, which has to outlive it.
 struct PyExecutorLoop {
-  PyExecutorLoop(const std::string& libzmq, std::shared_ptr<exec::Engine> fed)
-      : engine(std::move(fed)), loop(libzmq, *engine) {}
+  PyExecutorLoop(const std::string& libzmq, std::shared_ptr<exec::Engine> fed, net::CurveKeys keys)
+      : engine(std::move(fed)), loop(libzmq, *engine, std::move(keys)) {}
 
   std::shared_ptr<exec::Engine> engine;
   ExecutorLoop loop;
 };
+
+std::uintptr_t context_address(const net::Context& context) {
+  return reinterpret_cast<std::uintptr_t>(context.raw());
+}
 
 py::dict stats_dict(const FrontendModelStats& stats) {
   py::dict out;
@@ -192,7 +196,11 @@ void set_app(FrontendLoop& loop, const std::string& name, exec::Signature signat
 
 void bind_net(py::module_& m) {
   py::class_<FrontendLoop>(m, "FrontendLoop")
-      .def(py::init<const std::string&>(), py::arg("libzmq"))
+      .def(py::init([](const std::string& libzmq, const KeyPair& keys, bool asks_gate) {
+             return std::make_unique<FrontendLoop>(libzmq, curve_keys(keys), asks_gate);
+           }),
+           py::arg("libzmq"), py::arg("keys") = KeyPair(), py::arg("asks_gate") = false)
+      .def("zmq_context", [](const FrontendLoop& loop) { return context_address(loop.context()); })
       .def("bind", &FrontendLoop::bind, py::arg("endpoint"), NoGil())
       .def("start", &FrontendLoop::start, NoGil())
       .def("close", &FrontendLoop::close, NoGil())
@@ -242,10 +250,12 @@ void bind_net(py::module_& m) {
       .def("traces_dropped", [](FrontendLoop& loop) { return loop.traces().dropped(); });
 
   py::class_<PyExecutorLoop>(m, "ExecutorLoop")
-      .def(py::init([](const std::string& libzmq, const py::object& engine) {
-             return std::make_unique<PyExecutorLoop>(libzmq, engine_of(engine));
+      .def(py::init([](const std::string& libzmq, const py::object& engine, const KeyPair& keys) {
+             return std::make_unique<PyExecutorLoop>(libzmq, engine_of(engine), curve_keys(keys));
            }),
-           py::arg("libzmq"), py::arg("engine"))
+           py::arg("libzmq"), py::arg("engine"), py::arg("keys") = KeyPair())
+      .def("zmq_context",
+           [](const PyExecutorLoop& self) { return context_address(self.loop.context()); })
       .def(
           "bind",
           [](PyExecutorLoop& self, const std::string& endpoint) {

@@ -11,7 +11,13 @@ namespace {
 
 // Numbers of libzmq's stable interface (zmq.h, 4.x).
 constexpr int kEventDisconnected = 0x0200;
+constexpr int kEventHandshakeFailed = 0x0800;  // the connection ended, nobody says why
 constexpr int kEventHandshakeSucceeded = 0x1000;
+constexpr int kEventHandshakeFailedProtocol = 0x2000;
+constexpr int kEventHandshakeFailedAuth = 0x4000;
+constexpr std::uint32_t kMechanismMismatch = 0x1100'0002;
+constexpr int kWatchedEvents = 0x7a00;  // these five
+constexpr Nanos kReconnectPause = std::chrono::milliseconds(500);
 constexpr std::size_t kEventFrameBytes = 6;  // u16 event, u32 value, of this machine's byte order
 
 constexpr Nanos kSweepPause = std::chrono::milliseconds(5);
@@ -56,12 +62,14 @@ void check_frames(const std::vector<exec::TensorSpec>& outputs, const Frames& fr
 }  // namespace
 
 ClientConnection::ClientConnection(const Context& context, const std::string& address,
-                                   const ConnectionLimits& limits)
+                                   const ConnectionLimits& limits, const ClientKeys& keys)
     : address_(address),
       limits_(limits),
       socket_(context, SocketType::kDealer, client_options()),
-      events_(context, SocketType::kPair) {
-  socket_.monitor(monitor_endpoint(this), kEventHandshakeSucceeded | kEventDisconnected);
+      events_(context, SocketType::kPair),
+      is_encrypted_(!keys.server_key.empty() && crosses_network(address)) {
+  if (is_encrypted_) socket_.use_curve(keys.own, keys.server_key);
+  socket_.monitor(monitor_endpoint(this), kWatchedEvents);
   events_.connect(monitor_endpoint(this));
   socket_.connect(address);
 }
@@ -97,6 +105,11 @@ void ClientConnection::take_back(std::int64_t id) {
 void ClientConnection::pump(Nanos now, std::vector<Answer>& ended) {
   read_events(now, ended);
   receive(now, ended);
+  if (now >= reconnect_at_) {
+    reconnect_at_ = kNever;
+    socket_.disconnect(address_);
+    socket_.connect(address_);
+  }
   if (hello_unsent_) greet();
   flush_held(now, ended);
   expire(now, ended);
@@ -118,13 +131,15 @@ std::array<PollItem, 2> ClientConnection::poll_items() const {
 Nanos ClientConnection::wake_at() const {
   const bool retry = hello_unsent_ || (state_ == State::kReady && !held_.empty());
   // Nanos(0) has always been reached: the caller waits as little as it can.
-  return retry ? Nanos(0) : next_sweep_;
+  return retry ? Nanos(0) : std::min(next_sweep_, reconnect_at_);
 }
 
 std::string ClientConnection::trouble() const {
   switch (state_) {
     case State::kDown:
-      return "no connection to " + address_ + "; is a frontend running there (glet up)?";
+      return failed_ == Failed::kNot
+                 ? "no connection to " + address_ + "; is a frontend running there (glet up)?"
+                 : why_failed();
     case State::kGreeting:
       return address_ + " accepts connections but does not answer a hello";
     case State::kRejected:
@@ -135,18 +150,49 @@ std::string ClientConnection::trouble() const {
   return {};
 }
 
+std::string ClientConnection::why_failed() const {
+  if (failed_ == Failed::kKey) {
+    return address_ + " does not let this client's key in: give a client_key that it knows, or " +
+           "have its public half put into the folder client_keys there";
+  }
+  const bool is_sure = failed_ == Failed::kMechanism;
+  if (is_encrypted_) {
+    return address_ + (is_sure ? " does not speak CURVE: leave out server_key"
+                               : " ends the handshake: is server_key its public key?");
+  }
+  return address_ + (is_sure ? " expects CURVE" : " ends the handshake and may expect CURVE") +
+         ": give server_key, the public key of glet there";
+}
+
 void ClientConnection::read_events(Nanos now, std::vector<Answer>& ended) {
   Message frame;
   while (events_.receive(frame)) {
     std::uint16_t event = 0;
-    if (frame.size() == kEventFrameBytes) std::memcpy(&event, frame.data(), sizeof event);
+    std::uint32_t value = 0;
+    if (frame.size() == kEventFrameBytes) {
+      std::memcpy(&event, frame.data(), sizeof event);
+      std::memcpy(&value, frame.data() + sizeof event, sizeof value);
+    }
     if (frame.more()) events_.skip_rest();
     if (event == kEventHandshakeSucceeded) connected();
+    if (event == kEventHandshakeFailed) handshake_failed(Failed::kBroken, now);
+    if (event == kEventHandshakeFailedAuth) handshake_failed(Failed::kKey, now);
+    if (event == kEventHandshakeFailedProtocol) {
+      handshake_failed(value == kMechanismMismatch ? Failed::kMechanism : Failed::kBroken, now);
+    }
     if (event == kEventDisconnected) disconnected(now, ended);
   }
 }
 
+// libzmq connects again after a connection that broke, and never after a refusal: it is asked to,
+// as the key may have been let in meanwhile, or another frontend be there.
+void ClientConnection::handshake_failed(Failed how, Nanos now) {
+  if (how != Failed::kBroken || failed_ == Failed::kNot) failed_ = how;
+  if (how != Failed::kBroken) reconnect_at_ = now + kReconnectPause;
+}
+
 void ClientConnection::connected() {
+  failed_ = Failed::kNot;
   counts_.connects.fetch_add(1, std::memory_order_relaxed);
   state_ = State::kGreeting;
   greet();

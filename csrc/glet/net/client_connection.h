@@ -73,9 +73,10 @@ struct ConnectionCounts {
 // connection broke ends as `unavailable` at once. Owned by one thread; never blocks; takes `now`.
 class ClientConnection {
  public:
-  // Throws ConfigError on a malformed address. Connecting goes on in the background.
+  // Throws ConfigError on a malformed address. Connecting goes on in the background; encrypted over
+  // tcp where there is a server key.
   ClientConnection(const Context& context, const std::string& address,
-                   const ConnectionLimits& limits);
+                   const ConnectionLimits& limits, const ClientKeys& keys = {});
 
   // Sends, or holds until there is a connection. Ends that are known at once go to `ended`.
   void send(ClientRequest request, Nanos now, std::vector<Answer>& ended);
@@ -100,8 +101,12 @@ class ClientConnection {
 
  private:
   enum class State : std::uint8_t { kDown, kGreeting, kReady, kRejected };
+  // Why the last handshake failed, as far as libzmq says.
+  enum class Failed : std::uint8_t { kNot, kBroken, kMechanism, kKey };
 
   void read_events(Nanos now, std::vector<Answer>& ended);
+  void handshake_failed(Failed how, Nanos now);
+  std::string why_failed() const;
   void connected();
   void disconnected(Nanos now, std::vector<Answer>& ended);
   void receive(Nanos now, std::vector<Answer>& ended);
@@ -125,6 +130,9 @@ class ClientConnection {
   Socket socket_;
   Socket events_;
   State state_ = State::kDown;
+  bool is_encrypted_;
+  Failed failed_ = Failed::kNot;
+  Nanos reconnect_at_ = kNever;  // libzmq does not by itself after some failures
   bool hello_unsent_ = false;
   std::string rejected_;  // what the frontend said about the version
   std::deque<ClientRequest> held_;

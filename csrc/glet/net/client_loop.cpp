@@ -31,7 +31,7 @@ long wait_ms(Nanos until, Nanos now) {
 }  // namespace
 
 ClientLoop::ClientLoop(const std::string& address, const ClientOptions& options)
-    : options_(options), connection_(context_, address, options.limits) {
+    : options_(options), connection_(context_, address, options.limits, options.keys) {
   const ShortSlices inherited;
   thread_ = std::thread([this] { run(); });
 }

@@ -27,6 +27,7 @@ struct ClientOptions {
   ConnectionLimits limits;
   // True: ended requests are announced on completion_fd and taken with drain(). False: with wait().
   bool announce = false;
+  ClientKeys keys;
 };
 
 // A thread that owns a ClientConnection, so that any number of threads share it. Every submitted

@@ -108,8 +108,11 @@ std::vector<Message> output_frames(const exec::Completion& completion, DeviceTen
 
 }  // namespace
 
-ExecutorLoop::ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine)
-    : context_(libzmq_path), socket_(context_, SocketType::kRouter), engine_(engine) {}
+ExecutorLoop::ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine, CurveKeys keys)
+    : context_(libzmq_path),
+      keys_(std::move(keys)),
+      socket_(context_, SocketType::kRouter),
+      engine_(engine) {}
 
 ExecutorLoop::~ExecutorLoop() {
   close();
@@ -118,6 +121,7 @@ ExecutorLoop::~ExecutorLoop() {
 std::string ExecutorLoop::bind(const std::string& endpoint) {
   return thread_.held([&](bool running) {
     if (running) throw ArgumentError("[ExecutorLoop.bind] the loop runs already");
+    if (!keys_.empty() && crosses_network(endpoint)) socket_.serve_curve(keys_, true);
     return socket_.bind(endpoint);
   });
 }

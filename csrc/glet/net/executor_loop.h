@@ -20,13 +20,15 @@ namespace glet::net {
 // completions are concerned.
 class ExecutorLoop {
  public:
-  ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine);
+  // With keys frontends have to speak CURVE over tcp, and a ZapGate of the context says which.
+  ExecutorLoop(const std::string& libzmq_path, exec::Engine& engine, CurveKeys keys = {});
   ~ExecutorLoop();
   ExecutorLoop(const ExecutorLoop&) = delete;
   ExecutorLoop& operator=(const ExecutorLoop&) = delete;
 
   // Before start(). Returns the endpoint with wildcards resolved; ConfigError when it is in use.
   std::string bind(const std::string& endpoint);
+  const Context& context() const { return context_; }
   void start();
   void close();
   // Requests are answered unavailable from now on (the frontend tries elsewhere).
@@ -53,6 +55,7 @@ class ExecutorLoop {
   void send(const std::string& frontend, Message head, std::vector<Message>* rest);
 
   Context context_;
+  CurveKeys keys_;
   Socket socket_;
   exec::Engine& engine_;
   SlotTable<Origin> origins_;

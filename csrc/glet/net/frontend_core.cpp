@@ -1,6 +1,7 @@
 #include "glet/net/frontend_core.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "glet/error.h"
 #include "glet/net/frame.h"
@@ -25,12 +26,15 @@ SocketOptions router_options() {
 
 }  // namespace
 
-FrontendCore::FrontendCore(const std::string& libzmq_path)
+FrontendCore::FrontendCore(const std::string& libzmq_path, CurveKeys keys, bool asks_gate)
     : context_(libzmq_path),
+      keys_(std::move(keys)),
+      asks_gate_(asks_gate),
       clients_socket_(context_, SocketType::kRouter, router_options()),
       apps_(*this, kMostHeldByApps) {}
 
 std::string FrontendCore::bind(const std::string& endpoint) {
+  if (!keys_.empty() && crosses_network(endpoint)) clients_socket_.serve_curve(keys_, asks_gate_);
   return clients_socket_.bind(endpoint);
 }
 
@@ -133,6 +137,7 @@ void FrontendCore::free_unused_targets() {
 void FrontendCore::add_executor(int executor, const std::string& endpoint, Nanos now) {
   if (links_.contains(executor)) return;
   auto socket = std::make_unique<Socket>(context_, SocketType::kDealer);
+  if (!keys_.empty() && crosses_network(endpoint)) socket->use_curve(keys_, keys_.public_key);
   socket->connect(endpoint);
   Message hello = pack(hello_of_frontend());
   socket->send(hello, false);

@@ -67,9 +67,12 @@ struct ControlRequest {
 //         <-- reply <-- pending slot <-- on_executor_message <--
 class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHost {
  public:
-  explicit FrontendCore(const std::string& libzmq_path);
+  // With keys everything over tcp is encrypted; `asks_gate`: see Socket::serve_curve.
+  explicit FrontendCore(const std::string& libzmq_path, CurveKeys keys = {},
+                        bool asks_gate = false);
 
   std::string bind(const std::string& endpoint);
+  const Context& context() const { return context_; }
 
   void set_model(const std::string& name, exec::Signature signature, double slo_ms);
   // Also of an app.
@@ -237,6 +240,8 @@ class FrontendCore : private AppEngine<Message, AppFrames>::Host, private DoorHo
   batch::ModelId intern(const std::string& name);
 
   Context context_;
+  CurveKeys keys_;
+  bool asks_gate_;
   Socket clients_socket_;
   std::map<int, Link> links_;
   std::vector<std::unique_ptr<Model>> models_;  // index is the ModelId

@@ -13,7 +13,8 @@ constexpr int kTickMs = 50;
 
 }  // namespace
 
-FrontendLoop::FrontendLoop(const std::string& libzmq_path) : core_(libzmq_path) {
+FrontendLoop::FrontendLoop(const std::string& libzmq_path, CurveKeys keys, bool asks_gate)
+    : core_(libzmq_path, std::move(keys), asks_gate) {
   core_.on_control = [this](ControlRequest request) {
     {
       const std::lock_guard lock(control_mutex_);

@@ -16,7 +16,9 @@ namespace glet::net {
 // it; after close() they are dropped.
 class FrontendLoop {
  public:
-  explicit FrontendLoop(const std::string& libzmq_path);
+  // See FrontendCore.
+  explicit FrontendLoop(const std::string& libzmq_path, CurveKeys keys = {},
+                        bool asks_gate = false);
   ~FrontendLoop();
   FrontendLoop(const FrontendLoop&) = delete;
   FrontendLoop& operator=(const FrontendLoop&) = delete;
@@ -26,6 +28,7 @@ class FrontendLoop {
   // Of doors that are made later.
   void set_door_limits(const DoorLimits& limits) { door_limits_ = limits; }
   const DoorLimits& door_limits() const { return door_limits_; }
+  const Context& context() const { return core_.context(); }
   // Before start(). Doors are numbered in this order, from 0.
   void add_door(std::unique_ptr<Door> door);
   void start();

@@ -41,8 +41,8 @@ std::int32_t largest(std::span<const std::byte> bytes) {
 
 class WirePeer : public LoadPeer {
  public:
-  WirePeer(const Context& context, const std::string& address)
-      : connection_(context, address, load_limits()) {}
+  WirePeer(const Context& context, const std::string& address, const ClientKeys& keys)
+      : connection_(context, address, load_limits(), keys) {}
 
   void send(const LoadRequest& asked, Nanos now, std::vector<Answer>& ended) override {
     const LoadModel& model = asked.model;
@@ -76,7 +76,7 @@ LoadLoop::LoadLoop(const std::string& address, const LoadOptions& options) : opt
                         " connections; at least 1 is needed");
   }
   for (int i = 0; i < options.connections; ++i) {
-    watch(std::make_unique<WirePeer>(context_, address));
+    watch(std::make_unique<WirePeer>(context_, address, options.keys));
   }
   polled_.push_back({nullptr, timer_.fd(), kPollIn, 0});
   polled_.push_back({nullptr, wake_.fd(), kPollIn, 0});

@@ -24,6 +24,7 @@ struct LoadOptions {
   Nanos connect{std::chrono::seconds(10)};  // how long to wait for the first connection
   Nanos drain{std::chrono::seconds(10)};    // how long to wait for answers after the last request
   Nanos give_up = kNever;  // open loop: from a request's intended time; `unavailable` then
+  ClientKeys keys;         // of connections over the wire
 };
 
 struct ClosedLoop {

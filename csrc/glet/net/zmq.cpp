@@ -22,6 +22,7 @@ struct ZmqApi {
   int (*close)(void*);
   int (*bind)(void*, const char*);
   int (*connect)(void*, const char*);
+  int (*disconnect)(void*, const char*);
   int (*setsockopt)(void*, int, const void*, std::size_t);
   int (*getsockopt)(void*, int, void*, std::size_t*);
   int (*socket_monitor)(void*, const char*, int);
@@ -43,6 +44,7 @@ namespace {
 
 // Numbers of libzmq's stable interface (zmq.h, 4.x).
 constexpr int kOptFd = 14;
+constexpr int kOptEvents = 15;
 constexpr int kOptLinger = 17;
 constexpr int kOptMaxMsgSize = 22;
 constexpr int kOptSndHwm = 23;
@@ -50,6 +52,12 @@ constexpr int kOptRcvHwm = 24;
 constexpr int kOptLastEndpoint = 32;
 constexpr int kOptRouterMandatory = 33;
 constexpr int kOptImmediate = 39;
+constexpr int kOptCurveServer = 47;
+constexpr int kOptCurvePublicKey = 48;
+constexpr int kOptCurveSecretKey = 49;
+constexpr int kOptCurveServerKey = 50;
+constexpr int kOptZapDomain = 55;
+constexpr int kOptZapEnforceDomain = 93;
 constexpr int kOptHeartbeatIvl = 75;
 constexpr int kOptHeartbeatTimeout = 77;
 constexpr int kOptReconnectIvl = 18;
@@ -90,6 +98,7 @@ ZmqApi open_library(const std::string& path) {
   resolve(library, path, "zmq_close", api.close);
   resolve(library, path, "zmq_bind", api.bind);
   resolve(library, path, "zmq_connect", api.connect);
+  resolve(library, path, "zmq_disconnect", api.disconnect);
   resolve(library, path, "zmq_setsockopt", api.setsockopt);
   resolve(library, path, "zmq_getsockopt", api.getsockopt);
   resolve(library, path, "zmq_socket_monitor", api.socket_monitor);
@@ -117,6 +126,17 @@ void set_option(void* socket, int option, T value) {
   if (zmq_api().setsockopt(socket, option, &value, sizeof value) != 0) {
     throw DeviceError("[Socket] option " + std::to_string(option) + ": " + last_error());
   }
+}
+
+void set_text(void* socket, int option, std::string_view value) {
+  if (zmq_api().setsockopt(socket, option, value.data(), value.size()) != 0) {
+    throw DeviceError("[Socket] option " + std::to_string(option) + ": " + last_error());
+  }
+}
+
+void set_keys(void* socket, const CurveKeys& own) {
+  set_text(socket, kOptCurvePublicKey, own.public_key);
+  set_text(socket, kOptCurveSecretKey, own.secret_key);
 }
 
 }  // namespace
@@ -207,6 +227,7 @@ Context::Context(const std::string& libzmq_path) : context_(load_zmq(libzmq_path
 }
 
 Context::~Context() {
+  if (is_borrowed_) return;
   while (zmq_api().ctx_term(context_) != 0 && zmq_api().errno_() == EINTR) {
   }
 }
@@ -233,6 +254,19 @@ Socket::~Socket() {
   zmq_api().close(socket_);
 }
 
+void Socket::serve_curve(const CurveKeys& own, bool asks_gate) {
+  set_option(socket_, kOptCurveServer, 1);
+  set_keys(socket_, own);
+  if (!asks_gate) return;
+  set_text(socket_, kOptZapDomain, "glet");
+  set_option(socket_, kOptZapEnforceDomain, 1);
+}
+
+void Socket::use_curve(const CurveKeys& own, const std::string& server_key) {
+  set_text(socket_, kOptCurveServerKey, server_key);
+  set_keys(socket_, own);
+}
+
 std::string Socket::bind(const std::string& endpoint) {
   if (zmq_api().bind(socket_, endpoint.c_str()) != 0) {
     throw ConfigError("cannot listen on " + endpoint + ": " + last_error() +
@@ -249,6 +283,17 @@ void Socket::connect(const std::string& endpoint) {
     throw ConfigError("cannot connect to " + endpoint + ": " + last_error() +
                       "; valid are tcp://ADDRESS:PORT or ipc://PATH");
   }
+}
+
+void Socket::disconnect(const std::string& endpoint) {
+  zmq_api().disconnect(socket_, endpoint.c_str());
+}
+
+bool Socket::context_ended() const {
+  int events = 0;
+  std::size_t size = sizeof events;
+  return zmq_api().getsockopt(socket_, kOptEvents, &events, &size) != 0 &&
+         zmq_api().errno_() == kEterm;
 }
 
 void Socket::monitor(const std::string& inproc_endpoint, int events) {

@@ -60,14 +60,38 @@ class Context {
   Context();  // in the libzmq that is open already
   // Opens libzmq first, see load_zmq.
   explicit Context(const std::string& libzmq_path);
+  // One of somebody else in this process and in the same libzmq, who ends it.
+  static Context borrowed(void* context) { return Context(context); }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context();  // every socket must be closed before
   void* raw() const { return context_; }
 
  private:
+  explicit Context(void* context) : context_(context), is_borrowed_(true) {}
+
   void* context_;
+  bool is_borrowed_ = false;
 };
+
+// A pair of CURVE keys in Z85, 40 characters each; empty: nothing is encrypted.
+struct CurveKeys {
+  std::string public_key;
+  std::string secret_key;
+
+  bool empty() const { return secret_key.empty(); }
+};
+
+// What a client needs: its own pair, and the public key of who it connects to.
+struct ClientKeys {
+  CurveKeys own;
+  std::string server_key;
+};
+
+// Whether CURVE is for this endpoint: what goes over ipc stays on this machine, and is plain.
+inline bool crosses_network(std::string_view endpoint) {
+  return endpoint.starts_with("tcp://");
+}
 
 struct SocketOptions {
   int high_water_mark = 100'000;             // messages queued per peer, each way
@@ -85,11 +109,20 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
   ~Socket();
 
+  // Before bind(): peers have to speak CURVE and know our public key. `asks_gate`: a ZapGate of the
+  // context says which keys may come in; without one, none. Otherwise all may.
+  void serve_curve(const CurveKeys& own, bool asks_gate);
+  // Before connect(): the peer has to have the secret key of `server_key`.
+  void use_curve(const CurveKeys& own, const std::string& server_key);
   // Binds, and returns the endpoint with wildcards resolved. Throws ConfigError naming the
   // endpoint: in use, no such interface, malformed.
   std::string bind(const std::string& endpoint);
   // Throws ConfigError naming a malformed endpoint. Connecting itself goes on in the background.
   void connect(const std::string& endpoint);
+  // Forgets the endpoint; harmless when libzmq has given it up by itself.
+  void disconnect(const std::string& endpoint);
+  // Whether its context is being ended: whoever owns the socket has to close it.
+  bool context_ended() const;
   // Events of this socket appear on a PAIR socket connected to `inproc_endpoint`.
   void monitor(const std::string& inproc_endpoint, int events);
 

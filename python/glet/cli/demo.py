@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from glet.cli.daemon import add_partition_options
-from glet.cli.generate import generate
+from glet.cli.generate import Reached, generate
 from glet.cli.load import check_times, model_load, report_of, show, warn
 from glet.client import Client
 from glet.clock import Clock, SystemClock
@@ -132,7 +132,8 @@ def measure(
 ) -> dict[str, Any]:
     """Sends the load and returns its report, with the gpulets that carried it."""
     address = cluster.endpoint
-    with Client(address) as client:
+    # Its own frontend has no keys, whatever the environment says of others.
+    with Client(address, server_key="") as client:
         served, stats = client.models(), client.stats()
         rng = np.random.default_rng(args.seed)
         loads = []
@@ -141,7 +142,9 @@ def measure(
             times_s = PoissonArrivals().times_s(rate_rps, args.seconds, rng)
             loads.append(model_load(name, served, repository, times_s, (None, rng)))
         show_gpulets(stats, console)
-        done = generate(address, loads, args.seconds, clock, console, lambda: cluster.poll(0.0))
+        done = generate(
+            Reached(address), loads, args.seconds, clock, console, lambda: cluster.poll(0.0)
+        )
     found = report_of(done, loads, served, stats)
     warn(found, done, console)
     return found

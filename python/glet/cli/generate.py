@@ -1,7 +1,7 @@
 """Runs the core's load loop for a command: what to send, progress while it runs, the records."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from glet.cli.table import LiveLoad
 from glet.clock import Clock
 from glet.native import core
 from glet.observe.report import LoadedModel, Records
+from glet.wire.keys import PLAIN, ClientKeys
 from glet.wire.zmq_path import libzmq_path
 
 LOOK_EVERY_S = 0.5
@@ -50,8 +51,15 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
     """Model -> code and message of its first failed answer."""
 
 
+class Reached(NamedTuple):
+    """A server: its address, and the keys to connect with."""
+
+    address: str
+    keys: ClientKeys = PLAIN
+
+
 def generate(
-    address: str,
+    server: Reached,
     loads: Sequence[ModelLoad],
     seconds: float,
     clock: Clock,
@@ -63,7 +71,7 @@ def generate(
     `meanwhile` is called about twice a second, by the thread that calls this. Progress goes to
     `console`. Raises PeerLostError when there is no connection to be had.
     """
-    loop = core.LoadLoop(libzmq_path(), address, drain_s=DRAIN_S)
+    loop = core.LoadLoop(libzmq_path(), server.address, drain_s=DRAIN_S, keys=server.keys)
     try:
         for load in loads:
             arrivals_ns = np.asarray(load.times_s * NS_PER_S).astype(np.int64)

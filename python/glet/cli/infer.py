@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glet.cli.key_options import add_key_options, keys
 from glet.client import Client, Result
 from glet.errors import ConfigError
 
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
         "--deadline-ms", type=float, metavar="X", help="of the request (default: the model's SLO)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    add_key_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = read_inputs(args.input)
     if args.deadline_ms is not None and not args.deadline_ms > 0.0:
         raise ConfigError(f"--deadline-ms {args.deadline_ms:g}; give milliseconds, above 0")
-    with Client(args.address) as client:
+    with Client(args.address, **keys(args)) as client:
         result = client.infer_detailed(args.model, inputs, deadline_ms=args.deadline_ms)
         emulated = bool(client.models().get(args.model, {}).get("emulated"))
     outputs = result.outputs if isinstance(result.outputs, dict) else {"output": result.outputs}

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from glet.cli.generate import Generated, ModelLoad, generate
+from glet.cli.generate import Generated, ModelLoad, Reached, generate
+from glet.cli.key_options import add_key_options, client_keys_of, keys
 from glet.cli.load_http import SCHEME, HttpServer
 from glet.cli.table import report_tables
 from glet.client import Client
@@ -92,6 +93,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every request there")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    add_key_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -124,14 +126,18 @@ def load(args: argparse.Namespace, clock: Clock, console: Console) -> int:
         ]
 
     if args.address.startswith(SCHEME):
+        if args.server_key or args.client_key:
+            raise ConfigError(f"keys are of tcp:// addresses; {args.address} takes none")
+        server = Reached(args.address)
         served, stats, loads = over_http(args, list(rates), loads_of)
     else:
-        with Client(args.address, timeout_s=CONNECT_TIMEOUT_S) as client:
+        server = Reached(args.address, client_keys_of(args))
+        with Client(args.address, timeout_s=CONNECT_TIMEOUT_S, **keys(args)) as client:
             served, stats = client.models(), client.stats()
         if args.slo_ms is not None:
             served = {name: each | {"slo_ms": args.slo_ms} for name, each in served.items()}
         loads = loads_of(served)
-    done = generate(args.address, loads, args.seconds, clock, console)
+    done = generate(server, loads, args.seconds, clock, console)
     found = report_of(done, loads, served, stats)
     if args.csv:
         write_csv(args.csv, records_csv(done.records, [each.loaded() for each in loads]))

@@ -21,6 +21,7 @@ COMMANDS = {
     "top": ("glet.cli.top", "watch gpulets, rates and latencies while they serve"),
     "infer": ("glet.cli.infer", "send one request"),
     "models": ("glet.cli.models", "list, check, export and compile models"),
+    "keys": ("glet.cli.keys", "make keys that encrypt ZeroMQ and say who is there"),
     "profile": ("glet.cli.profile", "measure this device, write its profile"),
     "doctor": (
         "glet.cli.doctor",

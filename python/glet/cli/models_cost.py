@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from glet.cli.key_options import add_key_options, keys
 from glet.client import Client
 
 ADDRESS = "tcp://127.0.0.1:5555"
@@ -34,12 +35,13 @@ def add_cost(commands: Any) -> None:
         "address", nargs="?", default=ADDRESS, help=f"of a frontend (default: {ADDRESS})"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    add_key_options(parser)
     parser.set_defaults(run=run_cost)
 
 
 def run_cost(args: argparse.Namespace) -> int:
     """Prints a line per model and gpulet. Raises UnavailableError without a frontend there."""
-    with Client(args.address) as client:
+    with Client(args.address, **keys(args)) as client:
         costs = costs_of(client.models())
     if args.json:
         print(json.dumps({"models": costs}))

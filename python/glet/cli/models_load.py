@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+from glet.cli.key_options import add_key_options, keys
 from glet.cli.models_cost import ADDRESS
 from glet.client import Client
 from glet.errors import ConfigError
@@ -48,7 +49,7 @@ def run_load(args: argparse.Namespace) -> int:
         raise ConfigError(f"--slo-ms {args.slo_ms:g}; give milliseconds, above 0")
     if args.max_batch is not None and args.max_batch < 1:
         raise ConfigError(f"--max-batch {args.max_batch}; valid is 1 or more")
-    with Client(args.address, timeout_s=LIMIT_S) as client:
+    with Client(args.address, timeout_s=LIMIT_S, **keys(args)) as client:
         client.load(args.name, slo_ms=args.slo_ms, max_batch=args.max_batch)
     _tell(args, "loaded", f"{args.name} serves")
     return 0
@@ -56,7 +57,7 @@ def run_load(args: argparse.Namespace) -> int:
 
 def run_unload(args: argparse.Namespace) -> int:
     """Returns when nobody hosts it. Raises what Client.unload() raises."""
-    with Client(args.address, timeout_s=LIMIT_S) as client:
+    with Client(args.address, timeout_s=LIMIT_S, **keys(args)) as client:
         client.unload(args.name, dependents=args.dependents)
     _tell(args, "unloaded", f"{args.name} is unloaded")
     return 0
@@ -80,6 +81,7 @@ def _add(
         help="of a frontend (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    add_key_options(parser)
     parser.set_defaults(run=run)
     return parser
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from glet.cli.key_options import add_key_options, keys
 from glet.cli.top_view import frame
 from glet.client import Client
 from glet.clock import Clock, SystemClock
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, then end"
     )
+    add_key_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Until Ctrl-C, or once; the exit code."""
     if not LEAST_INTERVAL_S <= args.interval <= 3600.0:
         raise ConfigError(f"--interval {args.interval}; valid are {LEAST_INTERVAL_S} to 3600 s")
-    with Client(args.address, timeout_s=ASK_LIMIT_S) as client:
+    with Client(args.address, timeout_s=ASK_LIMIT_S, **keys(args)) as client:
         if args.json:
             print(json.dumps({"address": args.address, **client.observation()}))
             return 0

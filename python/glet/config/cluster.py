@@ -223,6 +223,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if found:
             raise ValueError(found[0])
 
+    @property
+    def binds_beyond(self) -> bool:
+        """Whether its ZeroMQ sockets may be where other hosts reach them."""
+        return self.insecure or bool(self.security.server_key)
+
     def static_plan(self) -> Plan | None:
         """The plan of the `gpulet` tables, or None without any."""
         return Plan(gpulets=_gpulets(self.gpulet)) if self.gpulet else None

@@ -30,11 +30,13 @@ from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
 from glet.serve.status import BEAT_S, StatusPipe
+from glet.serve.zmq_gates import cluster_gate
 from glet.types.device import GPU_KINDS, DeviceInfo
 from glet.types.plan import GpuletPlan, problems
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.keys import cluster_pair
 from glet.wire.messages import (
     VERSION,
     ApplyPlan,
@@ -137,9 +139,9 @@ class Backend:
         self, run_dir: RunDir, context: "zmq.Context[zmq.Socket[bytes]]", log_level: str
     ) -> None:
         control = self._config.control or run_dir.endpoint("control")
-        check_bind(control, insecure=self._cluster.insecure)
+        check_bind(control, beyond=self._cluster.binds_beyond)
         if self._config.data:
-            check_bind(self._config.data, insecure=self._cluster.insecure)
+            check_bind(self._config.data, beyond=self._cluster.binds_beyond)
         if self._config.metrics:
             self._metrics = BackendMetrics(
                 self._config.metrics,
@@ -147,9 +149,11 @@ class Backend:
                 security=self._cluster.security,
             )
             logger.info("metrics at http://%s/metrics", self._metrics.address)
+        keys = cluster_pair(self._cluster.security)
+        self._gate = cluster_gate(context.underlying, keys)
         hello = Hello(version=VERSION, role="backend", name=self._name)
         self._channel: RouterChannel[FrontendToBackend] = RouterChannel(
-            context, control, FrontendToBackend, hello
+            context, control, FrontendToBackend, hello, keys
         )
         options = FleetOptions(
             backend=self._name,
@@ -161,6 +165,7 @@ class Backend:
             hang_s=self._cluster.hang_s,
             env=make_env(self._cluster, self._device, run_dir, self._poll, self._clock),
             release_after_s=self._cluster.release_after_s,
+            server_key=self._cluster.security.server_key,
         )
         self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
         self._fleet.on_change = self._note_change

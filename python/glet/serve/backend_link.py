@@ -9,6 +9,7 @@ from glet.clock import Clock
 from glet.types.plan import GpuletPlan
 from glet.wire.channel import DealerChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.keys import KeyPair
 from glet.wire.message import Message
 from glet.wire.messages import (
     VERSION,
@@ -37,12 +38,13 @@ class BackendLink:
         device: int,
         control: str,
         clock: Clock,
+        keys: KeyPair | None = None,
     ) -> None:
         hello = Hello(version=VERSION, role="frontend", name=name)
         self.name = name
         self.device = device
         self.channel: DealerChannel[BackendToFrontend] = DealerChannel(
-            context, control, BackendToFrontend, hello
+            context, control, BackendToFrontend, hello, keys
         )
         self.state: BackendState | None = None
         # Answers by request, until somebody takes them.

@@ -12,6 +12,7 @@ from glet.config.addresses import read_addresses
 from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.errors import ConfigError
 from glet.serve.backend_link import BackendLink
+from glet.wire.keys import cluster_pair
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class BackendLinks:
     ) -> None:
         """Raises ConfigError where the configuration does not say how to reach a backend."""
         self._context, self._clock = context, clock
+        self._keys = cluster_pair(cluster.security)
         self._backends = {backend_name(backend): backend for backend in cluster.backend}
         self._file = Path(cluster.addresses) if cluster.addresses else None
         self._seen: tuple[int, int, int] | None = None
@@ -90,7 +92,9 @@ class BackendLinks:
             for name, at in wanted.items():
                 if self._at.get(name) != at:
                     device = self._backends[name].device
-                    new[name] = BackendLink(self._context, name, device, at, self._clock)
+                    new[name] = BackendLink(
+                        self._context, name, device, at, self._clock, self._keys
+                    )
         except ConfigError:
             for link in new.values():
                 link.channel.close()

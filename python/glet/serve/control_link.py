@@ -18,6 +18,7 @@ from glet.types.plan import Plan
 from glet.wire.address import check_bind
 from glet.wire.channel import DealerChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.keys import KeyPair, cluster_pair
 from glet.wire.messages import (
     VERSION,
     ControllerToFrontend,
@@ -77,11 +78,12 @@ class ControlLink:
         name: str,
         child: ControllerChild | None,
         clock: Clock,
+        keys: KeyPair | None = None,
     ) -> None:
         """`child` where this frontend starts the controller. Raises ConfigError."""
         hello = Hello(version=VERSION, role="frontend", name=name)
         self.channel: DealerChannel[ControllerToFrontend] = DealerChannel(
-            context, endpoint, ControllerToFrontend, hello
+            context, endpoint, ControllerToFrontend, hello, keys
         )
         self.child = child
         if child is not None:
@@ -248,7 +250,7 @@ def open_link(
     control = cluster.control
     folder = f"{run_dir}/controller" if run_dir else ""
     if control.address and control.start:
-        check_bind(control.address, insecure=cluster.insecure)
+        check_bind(control.address, beyond=cluster.binds_beyond)
     if not control.address and not folder:
         return None
     child = None
@@ -262,7 +264,8 @@ def open_link(
         )
         child = ControllerChild(options, clock)
     endpoint = control.address or controller_endpoint(folder)
-    return ControlLink(context, endpoint, name, child, clock)
+    keys = cluster_pair(cluster.security)
+    return ControlLink(context, endpoint, name, child, clock, keys)
 
 
 def describe(change: PlanChange) -> str:

@@ -30,11 +30,13 @@ from glet.serve.controller_child import BEAT_S, ControllerOptions, controller_en
 from glet.serve.poll_loop import PollLoop
 from glet.serve.record_file import RecordFile
 from glet.serve.run_dir import RunDir
+from glet.serve.zmq_gates import cluster_gate
 from glet.types.app import AppSpec
 from glet.types.observation import Observation
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
 from glet.wire.heartbeat import Liveness
+from glet.wire.keys import cluster_pair
 from glet.wire.message import Message
 from glet.wire.messages import (
     VERSION,
@@ -93,12 +95,15 @@ class Controller:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             if control.address:
-                check_bind(control.address, insecure=options.cluster.insecure)
+                check_bind(control.address, beyond=options.cluster.binds_beyond)
+            keys = cluster_pair(options.cluster.security)
+            self._gate = cluster_gate(self._context.underlying, keys)
             self._channel: RouterChannel[FrontendToController] = RouterChannel(
                 self._context,
                 control.address or controller_endpoint(options.run_dir),
                 FrontendToController,
                 Hello(version=VERSION, role="controller"),
+                keys,
             )
         except GletError:
             self._free()

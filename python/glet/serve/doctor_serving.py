@@ -45,6 +45,7 @@ class Sockets(msgspec.Struct, frozen=True, kw_only=True):
 
     libzmq: str
     version: str
+    has_curve: bool
     tcp_ms: float
     ipc_ms: float
 
@@ -60,19 +61,33 @@ def sockets(wish: Wish) -> Finding:
     finally:
         folder.close()
     return judge_sockets(
-        Sockets(libzmq=library, version=zmq.zmq_version(), tcp_ms=tcp_ms, ipc_ms=ipc_ms)
+        Sockets(
+            libzmq=library,
+            version=zmq.zmq_version(),
+            has_curve=bool(zmq.has("curve")),
+            tcp_ms=tcp_ms,
+            ipc_ms=ipc_ms,
+        )
     )
 
 
 def judge_sockets(facts: Sockets) -> Finding:
     """The way of a request has two such hops, and two back."""
+    curve = "with CURVE" if facts.has_curve else "without CURVE"
     says = (
-        f"libzmq {facts.version}; a message there and back takes {facts.tcp_ms:.2f} ms over "
-        f"loopback, {facts.ipc_ms:.2f} ms over ipc"
+        f"libzmq {facts.version} {curve}; a message there and back takes "
+        f"{facts.tcp_ms:.2f} ms over loopback, {facts.ipc_ms:.2f} ms over ipc"
     )
     if max(facts.tcp_ms, facts.ipc_ms) > SLOW_PING_MS:
         return found(
             "warning", f"{says}: that is slow", facts, "look for other load, or a sandbox's network"
+        )
+    if not facts.has_curve:
+        return found(
+            "warning",
+            f"{says}; ZeroMQ cannot be encrypted here",
+            facts,
+            "pip install --force-reinstall --only-binary :all: pyzmq, where keys are wanted",
         )
     return found("ok", says, facts)
 

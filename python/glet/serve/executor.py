@@ -15,13 +15,16 @@ import zmq
 
 from glet import log
 from glet.clock import Clock, SystemClock
+from glet.config.security import SecurityConfig
 from glet.errors import GletError
 from glet.native import core
 from glet.serve.child import end_with_parent
 from glet.serve.poll_loop import PollLoop
 from glet.serve.step_worker import StepWorker
+from glet.serve.zmq_gates import NO_KEYS, cluster_gate
 from glet.wire.channel import DealerChannel
 from glet.wire.counters import ModelCounters
+from glet.wire.keys import cluster_pair
 from glet.wire.messages import (
     VERSION,
     BackendToExecutor,
@@ -42,7 +45,10 @@ LAST_S = 5.0
 
 
 class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backend tells an executor at its start. `data` is where it binds for requests."""
+    """What a backend tells an executor at its start. `data` is where it binds for requests.
+
+    `server_key` is the file of the cluster's secret key; empty: nothing is encrypted.
+    """
 
     backend: str
     executor: int
@@ -53,6 +59,7 @@ class ExecutorOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
     runners: int
     log_level: str = "info"
+    server_key: str = ""
 
 
 class Executor:
@@ -62,7 +69,9 @@ class Executor:
         self._options = options
         self._clock = clock
         self._engine: Any = core.Engine()
-        self._loop: Any = core.ExecutorLoop(libzmq_path(), self._engine)
+        keys = cluster_pair(SecurityConfig(server_key=options.server_key))
+        self._loop: Any = core.ExecutorLoop(libzmq_path(), self._engine, keys or NO_KEYS)
+        self._gate = cluster_gate(self._loop.zmq_context(), keys)
         self._steps = StepWorker(self._engine, clock, options.runners)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         hello = Hello(version=VERSION, role="executor", name=_name(options))

@@ -232,6 +232,7 @@ class ExecutorFleet:
             drain_s=self._options.drain_s,
             runners=self._options.runners,
             log_level=self._options.log_level,
+            server_key=self._options.server_key,
         )
         child = Child(
             python("glet.serve.executor", msgspec.json.encode(options).decode()),

@@ -59,3 +59,4 @@ class FleetOptions:
     hang_s: float
     release_after_s: float
     env: ExecutorEnv
+    server_key: str = ""

@@ -16,7 +16,6 @@ import zmq
 from glet.clock import Clock
 from glet.config.cluster import ClusterConfig
 from glet.errors import UnavailableError
-from glet.native import core
 from glet.plan import model_list
 from glet.plan.even import without
 from glet.serve import load_ops
@@ -41,10 +40,9 @@ from glet.serve.web.frontend_web import FrontendWeb
 from glet.serve.web.monitor import LOOK_S
 from glet.serve.web.pages import add_pages
 from glet.serve.web.settings import trace_settings
+from glet.serve.zmq_gates import open_clients_port
 from glet.types.plan import Plan
-from glet.wire.address import check_bind
 from glet.wire.messages import BackendState, FrontendReport
-from glet.wire.zmq_path import libzmq_path
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,6 @@ class Frontend:
 
     def __init__(self, cluster: ClusterConfig, status: StatusPipe, clock: Clock) -> None:
         """Raises ConfigError when the listen address is taken or the plan is wrong."""
-        check_bind(cluster.listen, insecure=cluster.insecure)
         self._cluster = cluster
         self._status = status
         self._clock = clock
@@ -74,8 +71,7 @@ class Frontend:
         self._first_plan = given if cluster.control.mode not in ("auto", "static") else None
         self._plan = given if self._first_plan is None else None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._loop: Any = core.FrontendLoop(libzmq_path())
-        self._endpoint: str = self._loop.bind(cluster.listen)
+        self._loop, self._endpoint, self._gate = open_clients_port(cluster)
         set_limits(self._loop, cluster)
         self._doors, self._guard = open_doors(self._loop, cluster)
         self._tracing = start_tracing(self._loop, cluster.trace)
@@ -143,6 +139,8 @@ class Frontend:
     def close(self) -> None:
         """Closes everything."""
         self._loop.close()
+        if self._gate is not None:
+            self._gate.close()
         self._web.close()
         if self._tracing is not None:
             self._tracing.close()
@@ -169,6 +167,8 @@ class Frontend:
             poll.run_once(DRAIN_POLL_S)
 
     def _beat(self, poll: PollLoop) -> None:
+        if self._gate is not None:
+            self._gate.refresh()
         self._refresh(poll)
         for link in self._links:
             link.beat()

@@ -15,6 +15,7 @@ from glet.serve.repository import Entry, Repository
 from glet.serve.web_guard import WebGuard
 from glet.types.plan import GpuletPlan, Plan
 from glet.wire.address import check_bind, check_web_bind
+from glet.wire.keys import check_keys
 
 
 def check_cluster(cluster: ClusterConfig) -> None:
@@ -22,7 +23,8 @@ def check_cluster(cluster: ClusterConfig) -> None:
 
     What only shows when something runs (a port in use, a model that fails) is not looked at.
     """
-    check_bind(cluster.listen, insecure=cluster.insecure)
+    check_keys(cluster.security)
+    check_bind(cluster.listen, beyond=cluster.binds_beyond)
     for address in filter(None, (cluster.http, cluster.grpc)):
         check_web_bind(address, insecure=cluster.insecure, guarded=cluster.security.web_guarded)
     WebGuard(cluster.security, cluster.dashboard_token)
@@ -77,7 +79,7 @@ def _check_plan(cluster: ClusterConfig, plan: Plan, entries: dict[str, Entry]) -
 def _check_control(cluster: ClusterConfig) -> None:
     control = cluster.control
     if control.address and control.start:
-        check_bind(control.address, insecure=cluster.insecure)
+        check_bind(control.address, beyond=cluster.binds_beyond)
     bare = [backend_name(backend) for backend in cluster.backend if not backend.profile]
     if control.mode not in ("auto", "static") and bare:
         raise ConfigError(

@@ -10,8 +10,8 @@ _WEB = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/\s]+):(?P<port>\d{1,5}|\*)")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
 
 
-def check_bind(endpoint: str, *, insecure: bool) -> None:
-    """Raises ConfigError for no endpoint, and for one that others can reach unless `insecure`."""
+def check_bind(endpoint: str, *, beyond: bool) -> None:
+    """Raises ConfigError for no endpoint, and for one that others can reach unless `beyond`."""
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         if not 0 < len(path.encode()) <= IPC_BYTES:
@@ -20,11 +20,17 @@ def check_bind(endpoint: str, *, insecure: bool) -> None:
     tcp = _TCP.fullmatch(endpoint)
     if tcp is None:
         raise ConfigError(f"{endpoint!r} is no endpoint; valid are tcp://HOST:PORT and ipc://PATH")
-    if not insecure and _LOOPBACK.fullmatch(tcp["host"]) is None:
+    if not beyond and _LOOPBACK.fullmatch(tcp["host"]) is None:
         raise ConfigError(
-            f"{endpoint} can be reached from outside this machine without authentication; "
-            "bind tcp://127.0.0.1:PORT, or say --insecure in a network you trust"
+            f"{endpoint} can be reached from outside this machine without authentication; bind "
+            "tcp://127.0.0.1:PORT, give a key ([security] server_key; glet keys new makes one), "
+            "or say --insecure in a network you trust"
         )
+
+
+def crosses_network(endpoint: str) -> bool:
+    """Whether CURVE is for it: what goes over ipc stays on this machine, and is plain."""
+    return endpoint.startswith("tcp://")
 
 
 def check_web_bind(address: str, *, insecure: bool, guarded: bool = False) -> None:

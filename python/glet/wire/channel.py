@@ -10,6 +10,9 @@ import msgspec
 import zmq
 
 from glet.errors import ConfigError
+from glet.wire.address import crosses_network
+from glet.wire.handshakes import Handshakes
+from glet.wire.keys import KeyPair
 from glet.wire.message import Message
 from glet.wire.messages import VERSION, Hello, Refused
 
@@ -36,6 +39,11 @@ def _open(context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "zmq.Socket[b
     return socket
 
 
+def _set_keys(socket: "zmq.Socket[bytes]", keys: KeyPair) -> None:
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
+
+
 def _send(socket: "zmq.Socket[bytes]", frames: list[bytes]) -> bool:
     """False when the peer is gone or does not read: it will learn from the next full state."""
     try:
@@ -58,9 +66,17 @@ class RouterChannel(Generic[M]):
     """The bound side. Messages are returned only of peers that said hello in our version."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, incoming: Any, hello: Hello
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        incoming: Any,
+        hello: Hello,
+        keys: KeyPair | None = None,
     ) -> None:
-        """`incoming` is the union of what peers may send. Raises ConfigError when in use."""
+        """`incoming` is the union of what peers may send. Raises ConfigError when in use.
+
+        With `keys` it speaks CURVE over tcp, and nobody comes in whom no gate of the context lets.
+        """
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
         self._hello = hello
@@ -68,6 +84,11 @@ class RouterChannel(Generic[M]):
         self.malformed = 0
         self.socket = _open(context, zmq.ROUTER)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if keys is not None and crosses_network(endpoint):
+            self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            _set_keys(self.socket, keys)
+            self.socket.setsockopt(zmq.ZAP_DOMAIN, b"glet")
+            self.socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         try:
             self.socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -123,19 +144,31 @@ class DealerChannel(Generic[M]):
     """The connecting side. It says hello when opened, and again when the peer asks for it."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, incoming: Any, hello: Hello
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        incoming: Any,
+        hello: Hello,
+        keys: KeyPair | None = None,
     ) -> None:
-        """`incoming` is the union of what the peer may send. Raises ConfigError."""
+        """`incoming` is the union of what the peer may send. Raises ConfigError.
+
+        With `keys`, which the peer has to have too, it speaks CURVE over tcp.
+        """
         self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
         self._hello = hello
         self.malformed = 0
         self.refused = ""
         self.socket = _open(context, zmq.DEALER)
+        if keys is not None and crosses_network(endpoint):
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.public.encode())
+            _set_keys(self.socket, keys)
+        self._handshakes = Handshakes(self.socket, endpoint)
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQError as error:
-            self.socket.close()
+            self.close()
             raise ConfigError(
                 f"cannot connect to {endpoint!r}: {error.strerror.lower()}; "
                 "valid are tcp://HOST:PORT and ipc://PATH"
@@ -144,6 +177,7 @@ class DealerChannel(Generic[M]):
 
     def greet(self) -> None:
         """Says hello; harmless when the peer knows us."""
+        self._handshakes.look()
         self.send(self._hello)
 
     def receive(self) -> list[M]:
@@ -168,6 +202,7 @@ class DealerChannel(Generic[M]):
         return _send(self.socket, [self._encoder.encode(message)])
 
     def close(self) -> None:
+        self._handshakes.close()
         self.socket.close()
 
     def _understood(self, message: M) -> bool:
