@@ -61,6 +61,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.plan == ""
 
 
+def test_the_home_of_nobody_is_a_folder_like_others(tmp_path: Path) -> None:
+    config = load_cluster(write(tmp_path, "models = '~nobody-has-this-name/m'"))
+    assert config.models == str(tmp_path / "~nobody-has-this-name" / "m")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

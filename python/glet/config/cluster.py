@@ -1,5 +1,6 @@
 """`cluster.toml`: the daemons of one cluster, their devices, and optionally the plan."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -254,7 +255,7 @@ def anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
     """The same with every relative path made absolute, from `folder`."""
 
     def absolute(path: str) -> str:
-        return str((folder / Path(path).expanduser()).resolve()) if path else ""
+        return str((folder / os.path.expanduser(path)).resolve()) if path else ""
 
     autoscaler = config.control.autoscaler
     return msgspec.structs.replace(
