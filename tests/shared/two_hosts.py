@@ -107,7 +107,7 @@ class Started:
 
             def endpoints() -> list[str]:
                 states = [m for m in channel.receive() if isinstance(m, BackendState)]
-                return [e.endpoint for state in states for e in state.executors if e.endpoint]
+                return [e.endpoint for state in states[-1:] for e in state.executors if e.endpoint]
 
             try:
                 return wait_for(endpoints)

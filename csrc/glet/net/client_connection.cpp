@@ -1,25 +1,15 @@
 #include "glet/net/client_connection.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/net/socket_event.h"
 
 namespace glet::net {
 namespace {
 
-// Numbers of libzmq's stable interface (zmq.h, 4.x).
-constexpr int kEventDisconnected = 0x0200;
-constexpr int kEventHandshakeFailed = 0x0800;  // the connection ended, nobody says why
-constexpr int kEventHandshakeSucceeded = 0x1000;
-constexpr int kEventHandshakeFailedProtocol = 0x2000;
-constexpr int kEventHandshakeFailedAuth = 0x4000;
-constexpr std::uint32_t kMechanismMismatch = 0x1100'0002;
-constexpr int kWatchedEvents = 0x7a00;  // these five
 constexpr Nanos kReconnectPause = std::chrono::milliseconds(500);
-constexpr std::size_t kEventFrameBytes = 6;  // u16 event, u32 value, of this machine's byte order
-
 constexpr Nanos kSweepPause = std::chrono::milliseconds(5);
 constexpr std::size_t kMaxAnswerFrames = 64;
 constexpr std::size_t kMaxKnownOutputs = 256;
@@ -69,7 +59,7 @@ ClientConnection::ClientConnection(const Context& context, const std::string& ad
       events_(context, SocketType::kPair),
       is_encrypted_(!keys.server_key.empty() && crosses_network(address)) {
   if (is_encrypted_) socket_.use_curve(keys.own, keys.server_key);
-  socket_.monitor(monitor_endpoint(this), kWatchedEvents);
+  socket_.monitor(monitor_endpoint(this), SocketEvent::kOfConnections);
   events_.connect(monitor_endpoint(this));
   socket_.connect(address);
 }
@@ -167,20 +157,16 @@ std::string ClientConnection::why_failed() const {
 void ClientConnection::read_events(Nanos now, std::vector<Answer>& ended) {
   Message frame;
   while (events_.receive(frame)) {
-    std::uint16_t event = 0;
-    std::uint32_t value = 0;
-    if (frame.size() == kEventFrameBytes) {
-      std::memcpy(&event, frame.data(), sizeof event);
-      std::memcpy(&value, frame.data() + sizeof event, sizeof value);
-    }
+    const auto [event, value] = read_event(frame);
     if (frame.more()) events_.skip_rest();
-    if (event == kEventHandshakeSucceeded) connected();
-    if (event == kEventHandshakeFailed) handshake_failed(Failed::kBroken, now);
-    if (event == kEventHandshakeFailedAuth) handshake_failed(Failed::kKey, now);
-    if (event == kEventHandshakeFailedProtocol) {
-      handshake_failed(value == kMechanismMismatch ? Failed::kMechanism : Failed::kBroken, now);
+    if (event == SocketEvent::kHandshakeSucceeded) connected();
+    if (event == SocketEvent::kHandshakeFailed) handshake_failed(Failed::kBroken, now);
+    if (event == SocketEvent::kHandshakeFailedAuth) handshake_failed(Failed::kKey, now);
+    if (event == SocketEvent::kHandshakeFailedProtocol) {
+      handshake_failed(
+          value == SocketEvent::kMechanismMismatch ? Failed::kMechanism : Failed::kBroken, now);
     }
-    if (event == kEventDisconnected) disconnected(now, ended);
+    if (event == SocketEvent::kDisconnected) disconnected(now, ended);
   }
 }
 

@@ -14,9 +14,8 @@ from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.errors import ConfigError
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles import latency_csv
-from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Interference, NoInterference
-from glet.profiles.interference_files import read_interference
+from glet.profiles.interference_files import beside_profile
 from glet.serve.backend_metrics import BackendMetrics
 from glet.serve.backend_state import gpulet_states
 from glet.serve.device_usage import UsageMeter
@@ -96,7 +95,7 @@ class Backend:
             profile = None
         interference: Interference = NoInterference()
         if profile is not None:
-            interference = emulated_interference(Path(profile_file), profile.device)
+            interference = beside_profile(Path(profile_file), profile.device)
             memory_mb = int(profile.device.memory_mb)
             self._device = msgspec.structs.replace(self._device, memory_mb=memory_mb)
         parent = self._cluster.run_dir
@@ -394,9 +393,3 @@ def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
         granularity_pct=100.0 / len(cores),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
     )
-
-
-def emulated_interference(profile_file: Path, profile: DeviceProfile) -> Interference:
-    """What the `interference.toml` of a profile folder says; none without. Raises ConfigError."""
-    file = profile_file / "interference.toml"
-    return read_interference(file, profile) if file.is_file() else NoInterference()
