@@ -209,11 +209,13 @@ def test_the_tls_overlay_mounts_what_its_configuration_names() -> None:
     folder = K8S / "overlays" / "tls"
     cluster, open_one = load_cluster(folder / "cluster.toml"), load_cluster(BASE / "cluster.toml")
     assert cluster.security.web_guarded
-    assert msgspec.structs.replace(cluster, security=open_one.security) == open_one
+    assert not cluster.insecure
+    assert msgspec.structs.replace(cluster, security=open_one.security, insecure=True) == open_one
     assert kustomization(folder)["configMapGenerator"] == [
         {"name": "glet-cluster", "behavior": "replace", "files": ["cluster.toml"]}
     ]
-    files = [cluster.security.tls_cert, cluster.security.tls_key, cluster.security.tokens_file]
+    security = cluster.security
+    files = [security.tls_cert, security.tls_key, security.tokens_file, security.server_key]
     for kind, name in (("Deployment", "glet-frontend"), ("StatefulSet", "glet-backend")):
         pod = one(ALL["tls"], kind, name)["spec"]["template"]["spec"]
         assert pod["securityContext"]["fsGroup"] == 10001

@@ -41,8 +41,9 @@ def test_weights_that_gpulets_share_count_once_for_the_device() -> None:
 
 
 class FakeClient:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, **keys: str | None) -> None:
         assert address == "tcp://127.0.0.1:7"
+        assert keys == {"server_key": None, "client_key": None}
 
     def __enter__(self) -> "FakeClient":
         return self
