@@ -7,11 +7,13 @@ from typing import Any
 
 from glet.wire.keys import new_pair, read_public
 
-EXAMPLE = """example, a cluster's pair: cluster.key for [security] server_key, cluster.pub for all
+EXAMPLE = """example:
   glet keys new keys
-and a client's own, whose anna.pub goes into the folder [security] client_keys:
   glet keys new ~/.glet --name anna
   glet infer lenet --input x.npy --server-key cluster.pub --client-key ~/.glet/anna.key
+
+The first makes a cluster's pair: cluster.key for [security] server_key, cluster.pub for all. The
+second is a client's own; its anna.pub goes into the folder [security] client_keys.
 """
 
 
