@@ -14,9 +14,11 @@ from glet.cli.main import main
 from glet.client import Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig, ControlConfig, RayConfig
+from glet.config.security import SecurityConfig
 from glet.serve.up import LocalCluster
 from glet.sim.many import runs, simulate_all, simulate_on_ray
 from glet.sim.scenario import find_scenario, load_scenario
+from glet.wire.keys import new_pair
 
 pytestmark = [
     pytest.mark.slow,
@@ -82,11 +84,16 @@ def test_an_address_where_no_cluster_is_gives_one_line(capsys: pytest.CaptureFix
     assert "\n" not in said
 
 
-def on_ray(tmp_path: Path, address: str) -> ClusterConfig:
-    """Emulated devices, one for every CPU that Ray has, and models `a` and `b` on them."""
+def on_ray(tmp_path: Path, address: str, *, with_key: bool) -> ClusterConfig:
+    """Emulated devices, one for every CPU that Ray has, and models `a` and `b` on them.
+
+    What goes between hosts is encrypted `with_key`, else plain.
+    """
+    key = str(new_pair(tmp_path, "cluster")[0]) if with_key else ""
     return ClusterConfig(
         listen=f"ipc://{tmp_path}/f",
-        insecure=True,
+        insecure=not with_key,
+        security=SecurityConfig(server_key=key),
         backend=(BackendConfig(profile=str(tmp_path / "latency.csv")),),
         control=ControlConfig(mode="static"),
         ray=RayConfig(address=address, cpus_per_backend=1, most_backends=3),
@@ -94,9 +101,10 @@ def on_ray(tmp_path: Path, address: str) -> ClusterConfig:
     )
 
 
-def test_backends_come_and_go_with_the_nodes(nodes: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_key", [False, True])
+def test_backends_come_and_go_with_the_nodes(nodes: Any, tmp_path: Path, with_key: bool) -> None:
     lines: list[str] = []
-    config = on_ray(tmp_path, nodes.address)
+    config = on_ray(tmp_path, nodes.address, with_key=with_key)
     with (
         LocalCluster(config, SystemClock(), report=lines.append) as started,
         Client(started.endpoint) as client,
@@ -117,3 +125,5 @@ def test_backends_come_and_go_with_the_nodes(nodes: Any, tmp_path: Path) -> None
         wait_for(lambda: len(alive()) == 3 and serves(client), started.poll)
     assert any("is on node" in line for line in lines)
     assert any("is gone" in line for line in lines)
+    while len(nodes.list_all_nodes()) > 2:
+        nodes.remove_node(nodes.list_all_nodes()[-1])
