@@ -7,35 +7,10 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include <type_traits>
-
 #include "glet/web/tls_library.h"
+#include "same_call.h"
 
 namespace tls = glet::web::tls;
-
-namespace {
-
-// Two types that a caller and a callee may disagree about without noticing. Pointers are compared
-// by their own size only: handles are opaque, and structs have a test below.
-template <typename Ours, typename Theirs>
-constexpr bool same_value() {
-  if constexpr (std::is_void_v<Ours> || std::is_void_v<Theirs>) {
-    return std::is_void_v<Ours> == std::is_void_v<Theirs>;
-  } else {
-    return sizeof(Ours) == sizeof(Theirs) && std::is_pointer_v<Ours> == std::is_pointer_v<Theirs> &&
-           std::is_floating_point_v<Ours> == std::is_floating_point_v<Theirs>;
-  }
-}
-
-template <typename Ours, typename Theirs>
-struct SameCall : std::false_type {};
-template <typename OurResult, typename... Ours, typename TheirResult, typename... Theirs>
-  requires(sizeof...(Ours) == sizeof...(Theirs))
-struct SameCall<OurResult (*)(Ours...), TheirResult (*)(Theirs...)>
-    : std::bool_constant<same_value<OurResult, TheirResult>() &&
-                         (same_value<Ours, Theirs>() && ...)> {};
-
-}  // namespace
 
 #define SAME(name) static_assert(SameCall<decltype(tls::Api::name), decltype(&::name)>::value)
 

@@ -1,13 +1,12 @@
 #include "glet/net/zmq.h"
 
-#include <dlfcn.h>
-
 #include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "glet/error.h"
+#include "glet/shared_library.h"
 #include "glet/short_slices.h"
 
 namespace glet::net {
@@ -74,46 +73,34 @@ constexpr int kReconnectMaxMs = 1000;
 
 const ZmqApi* loaded = nullptr;
 
-template <typename F>
-void resolve(void* library, const std::string& path, const char* name, F& slot) {
-  void* symbol = ::dlsym(library, name);
-  if (symbol == nullptr) {
-    throw DeviceError("[load_zmq] " + path + " has no function " + name + "; libzmq >= 4.2 needed");
-  }
-  slot = reinterpret_cast<F>(symbol);
-}
-
 ZmqApi open_library(const std::string& path) {
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    throw DeviceError("[load_zmq] cannot open " + path + ": " + ::dlerror());
-  }
+  const SharedLibrary<DeviceError> library("[load_zmq]", path, "libzmq >= 4.2 needed");
   ZmqApi api{};
-  resolve(library, path, "zmq_errno", api.errno_);
-  resolve(library, path, "zmq_strerror", api.strerror_);
-  resolve(library, path, "zmq_ctx_new", api.ctx_new);
-  resolve(library, path, "zmq_ctx_term", api.ctx_term);
-  resolve(library, path, "zmq_ctx_set", api.ctx_set);
-  resolve(library, path, "zmq_socket", api.socket);
-  resolve(library, path, "zmq_close", api.close);
-  resolve(library, path, "zmq_bind", api.bind);
-  resolve(library, path, "zmq_connect", api.connect);
-  resolve(library, path, "zmq_disconnect", api.disconnect);
-  resolve(library, path, "zmq_setsockopt", api.setsockopt);
-  resolve(library, path, "zmq_getsockopt", api.getsockopt);
-  resolve(library, path, "zmq_socket_monitor", api.socket_monitor);
-  resolve(library, path, "zmq_msg_init", api.msg_init);
-  resolve(library, path, "zmq_msg_init_size", api.msg_init_size);
-  resolve(library, path, "zmq_msg_init_data", api.msg_init_data);
-  resolve(library, path, "zmq_msg_close", api.msg_close);
-  resolve(library, path, "zmq_msg_move", api.msg_move);
-  resolve(library, path, "zmq_msg_copy", api.msg_copy);
-  resolve(library, path, "zmq_msg_data", api.msg_data);
-  resolve(library, path, "zmq_msg_size", api.msg_size);
-  resolve(library, path, "zmq_msg_more", api.msg_more);
-  resolve(library, path, "zmq_msg_send", api.msg_send);
-  resolve(library, path, "zmq_msg_recv", api.msg_recv);
-  resolve(library, path, "zmq_poll", api.poll);
+  library.require("zmq_errno", api.errno_);
+  library.require("zmq_strerror", api.strerror_);
+  library.require("zmq_ctx_new", api.ctx_new);
+  library.require("zmq_ctx_term", api.ctx_term);
+  library.require("zmq_ctx_set", api.ctx_set);
+  library.require("zmq_socket", api.socket);
+  library.require("zmq_close", api.close);
+  library.require("zmq_bind", api.bind);
+  library.require("zmq_connect", api.connect);
+  library.require("zmq_disconnect", api.disconnect);
+  library.require("zmq_setsockopt", api.setsockopt);
+  library.require("zmq_getsockopt", api.getsockopt);
+  library.require("zmq_socket_monitor", api.socket_monitor);
+  library.require("zmq_msg_init", api.msg_init);
+  library.require("zmq_msg_init_size", api.msg_init_size);
+  library.require("zmq_msg_init_data", api.msg_init_data);
+  library.require("zmq_msg_close", api.msg_close);
+  library.require("zmq_msg_move", api.msg_move);
+  library.require("zmq_msg_copy", api.msg_copy);
+  library.require("zmq_msg_data", api.msg_data);
+  library.require("zmq_msg_size", api.msg_size);
+  library.require("zmq_msg_more", api.msg_more);
+  library.require("zmq_msg_send", api.msg_send);
+  library.require("zmq_msg_recv", api.msg_recv);
+  library.require("zmq_poll", api.poll);
   return api;
 }
 

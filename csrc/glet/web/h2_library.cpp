@@ -1,32 +1,15 @@
 #include "glet/web/h2_library.h"
 
-#include <dlfcn.h>
-
-#include <mutex>
-
 #include "glet/error.h"
+#include "glet/shared_library.h"
 
 namespace glet::web::h2 {
 namespace {
 
-template <typename F>
-void find(void* library, const char* name, F& slot) {
-  slot = reinterpret_cast<F>(::dlsym(library, name));
-}
-
-template <typename F>
-void require(void* library, const std::string& path, const char* name, F& slot) {
-  find(library, name, slot);
-  if (slot == nullptr) {
-    throw DeviceError("[h2] " + path + " has no function " + name + "; nghttp2 1.43 to 1.x needed");
-  }
-}
-
 Api open_library(const std::string& path) {
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw DeviceError("[h2] cannot open " + path + ": " + ::dlerror());
+  const SharedLibrary<DeviceError> library("[h2]", path, "nghttp2 1.43 to 1.x needed");
   Api api{};
-#define GLET_H2(name) require(library, path, "nghttp2_" #name, api.name)
+#define GLET_H2(name) library.require("nghttp2_" #name, api.name)
   GLET_H2(version);
   GLET_H2(strerror);
   GLET_H2(session_callbacks_new);
@@ -64,23 +47,16 @@ Api open_library(const std::string& path) {
   GLET_H2(submit_goaway);
   GLET_H2(session_get_last_proc_stream_id);
 #undef GLET_H2
-  find(library, "nghttp2_option_set_stream_reset_rate_limit",
-       api.option_set_stream_reset_rate_limit);
+  library.find("nghttp2_option_set_stream_reset_rate_limit",
+               api.option_set_stream_reset_rate_limit);
   return api;
 }
 
 }  // namespace
 
 const Api& load(const std::string& path) {
-  static std::mutex mutex;
-  static const Api* loaded = nullptr;
-  const std::lock_guard lock(mutex);
-  if (loaded == nullptr) {
-    static Api api;
-    api = open_library(path);
-    loaded = &api;
-  }
-  return *loaded;
+  static const Api api = open_library(path);
+  return api;
 }
 
 }  // namespace glet::web::h2

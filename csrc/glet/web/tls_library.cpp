@@ -1,31 +1,19 @@
 #include "glet/web/tls_library.h"
 
-#include <dlfcn.h>
-
-#include <mutex>
-
 #include "glet/error.h"
+#include "glet/shared_library.h"
 
 namespace glet::web::tls {
 namespace {
 
 constexpr unsigned long kOldest = 0x10101000UL;  // 1.1.1
-constexpr const char* kNeeded = "; OpenSSL 1.1.1 or 3.x needed (apt install libssl3)";
 
 // Symbols of libcrypto are found as well: libssl brings it.
-template <typename F>
-void require(void* library, const std::string& path, const char* name, F& slot) {
-  slot = reinterpret_cast<F>(::dlsym(library, name));
-  if (slot == nullptr) throw ConfigError("TLS: " + path + " has no function " + name + kNeeded);
-}
-
 Api open_library(const std::string& path) {
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    throw ConfigError("TLS: cannot open " + path + ": " + ::dlerror() + kNeeded);
-  }
+  const SharedLibrary<ConfigError> library("TLS:", path,
+                                           "OpenSSL 1.1.1 or 3.x needed (apt install libssl3)");
   Api api{};
-#define GLET_TLS(name) require(library, path, #name, api.name)
+#define GLET_TLS(name) library.require(#name, api.name)
   GLET_TLS(OpenSSL_version_num);
   GLET_TLS(ERR_get_error);
   GLET_TLS(ERR_clear_error);
@@ -74,23 +62,15 @@ Api open_library(const std::string& path) {
   GLET_TLS(BIO_set_flags);
   GLET_TLS(BIO_clear_flags);
 #undef GLET_TLS
-  if (api.OpenSSL_version_num() < kOldest)
-    throw ConfigError("TLS: " + path + " is too old" + kNeeded);
+  if (api.OpenSSL_version_num() < kOldest) library.fail(path + " is too old");
   return api;
 }
 
 }  // namespace
 
 const Api& load(const std::string& path) {
-  static std::mutex mutex;
-  static const Api* loaded = nullptr;
-  const std::lock_guard lock(mutex);
-  if (loaded == nullptr) {
-    static Api api;
-    api = open_library(path);
-    loaded = &api;
-  }
-  return *loaded;
+  static const Api api = open_library(path);
+  return api;
 }
 
 }  // namespace glet::web::tls
