@@ -12,9 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from http_echo import MICROS, MODEL, cpu_s
-from result import emit
-from rig import SAMPLES, SHARE_PCT, load_average, serve
+from http_echo import MICROS, MODEL, cpu_s, emit_run
+from rig import SAMPLES, serve
 
 import glet
 
@@ -97,15 +96,8 @@ def main() -> None:
             if ok < total:
                 raise RuntimeError(f"of {total} answers that h2load counts {ok} have a result")
             spent = {role: s - before[role] for role, s in cpu_s(served.pids).items()}
-            emit(
-                "grpc_echo",
-                {"in_flight": in_flight, "share_pct": SHARE_PCT, "seconds": args.seconds},
-                requests_per_s=rate,
-                mean_ms=mean_ms,
-                cpu_us=sum(spent.values()) / total * 1e6,
-                **{f"{role}_cpu_us": s / total * 1e6 for role, s in spent.items()},
-                load=load_average(),
-            )
+            params = {"in_flight": in_flight, "seconds": args.seconds}
+            emit_run("grpc_echo", params, total, spent, requests_per_s=rate, mean_ms=mean_ms)
 
 
 if __name__ == "__main__":

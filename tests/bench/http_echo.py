@@ -58,6 +58,20 @@ def wrk(address: str, script: Path, connections: int, seconds: int) -> tuple[int
     return int(total[1]), float(rate[1]), float(median[1]) * MICROS[median[2]] / 1e3
 
 
+def emit_run(
+    bench: str, params: dict[str, float], total: int, spent: dict[str, float], **rates: float
+) -> None:
+    """`spent` is CPU time in s by role, over `total` requests."""
+    emit(
+        bench,
+        {**params, "share_pct": SHARE_PCT},
+        **rates,
+        cpu_us=sum(spent.values()) / total * 1e6,
+        **{f"{role}_cpu_us": s / total * 1e6 for role, s in spent.items()},
+        load=load_average(),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,15 +86,8 @@ def main() -> None:
             before = cpu_s(served.pids)
             total, rate, p50_ms = wrk(served.doors["http"], script, connections, args.seconds)
             spent = {role: s - before[role] for role, s in cpu_s(served.pids).items()}
-            emit(
-                "http_echo",
-                {"connections": connections, "share_pct": SHARE_PCT, "seconds": args.seconds},
-                requests_per_s=rate,
-                p50_ms=p50_ms,
-                cpu_us=sum(spent.values()) / total * 1e6,
-                **{f"{role}_cpu_us": s / total * 1e6 for role, s in spent.items()},
-                load=load_average(),
-            )
+            params = {"connections": connections, "seconds": args.seconds}
+            emit_run("http_echo", params, total, spent, requests_per_s=rate, p50_ms=p50_ms)
 
 
 if __name__ == "__main__":
