@@ -14,7 +14,7 @@ from glet.serve.compile import Progress
 from glet.serve.compile_cache import Cache, default_cache
 from glet.serve.profiler_device import CpuTarget, GpuTarget, Target
 from glet.serve.repository import Repository
-from glet.types.device import DeviceInfo
+from glet.types.device import GPU_KINDS, DeviceInfo
 from glet.types.model import Signature, TensorSpec
 from glet.wire.messages import ModelSource
 
@@ -56,11 +56,8 @@ class StoredModels:
         """Raises ConfigError for a model that is not there or cannot be compiled."""
         repository = Repository(folder)
         there = repository.names()
-        self._target: Target = (
-            GpuTarget(info)
-            if info.kind == "green"
-            else CpuTarget(info, Cache(default_cache(), clock), clock)
-        )
+        kind = GpuTarget if info.kind in GPU_KINDS else CpuTarget
+        self._target: Target = kind(info, Cache(default_cache(), clock), clock)
         self._entries = {}
         for name in names:
             base = name if name in there else name.rstrip("0123456789")
