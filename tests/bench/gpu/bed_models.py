@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from lines import say
 from study import Study
 
 from glet.clock import Clock
 from glet.config.load import nearest
+from glet.config.model import CompileChoice
 from glet.errors import ConfigError
 from glet.serve.compile import Progress
 from glet.serve.compile_cache import Cache, default_cache
@@ -52,8 +54,18 @@ class EmulatedModels:
 class StoredModels:
     """Models of a repository, compiled for this machine once. lenet stands for lenet1 to lenet6."""
 
-    def __init__(self, folder: Path, names: Sequence[str], info: DeviceInfo, clock: Clock) -> None:
-        """Raises ConfigError for a model that is not there or cannot be compiled."""
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        info: DeviceInfo,
+        clock: Clock,
+        compile_by: CompileChoice | None = None,
+    ) -> None:
+        """`compile_by` holds in place of what each model.toml says.
+
+        Raises ConfigError for a model that is not there or cannot be compiled.
+        """
         repository = Repository(folder)
         there = repository.names()
         kind = GpuTarget if info.kind in GPU_KINDS else CpuTarget
@@ -63,7 +75,11 @@ class StoredModels:
             base = name if name in there else name.rstrip("0123456789")
             if base not in there:
                 raise ConfigError(f"{folder}: has no model {name!r}; {nearest(name, there)}")
-            self._entries[name] = repository.entry(base)
+            entry = repository.entry(base)
+            config = msgspec.structs.replace(
+                entry.config, compile=compile_by or entry.config.compile
+            )
+            self._entries[name] = msgspec.structs.replace(entry, config=config)
         unique = {entry.name: entry for entry in self._entries.values()}
         failed = self._target.prepare(list(unique.values()), self._tell)
         if failed:
