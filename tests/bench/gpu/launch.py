@@ -68,10 +68,7 @@ def overhead(batch: int, batches: int) -> dict[str, Any]:
 
 
 def eager_ms(entry: Entry, arrays: list[Any], batch: int, timed: tuple[int, Clock]) -> float:
-    """Median of torch's own call of the program, one thread as a gpulet of one core has it.
-
-    On a GPU in the precision that model.toml says, as it is captured.
-    """
+    """Median of torch's own call of the program, one thread as a gpulet of one core has it."""
     import torch
 
     repeats, clock = timed
@@ -79,21 +76,27 @@ def eager_ms(entry: Entry, arrays: list[Any], batch: int, timed: tuple[int, Cloc
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stacked = [np.repeat(array[None], batch, axis=0) for array in arrays]
     inputs = [torch.from_numpy(array).to(device) for array in stacked]
-    network = load_network(entry) if device == "cuda" else None
-    if network is not None:
-        network.move(device)
-    module = torch.export.load(str(entry.path)).module() if network is None else None
+    call = eager_call(entry, device)
 
     def once() -> None:
-        if network is not None:
-            network(inputs)
-        else:
-            module(*inputs)
+        call(inputs)
         if device == "cuda":
             torch.cuda.synchronize()
 
     with torch.inference_mode():
         return timed_ms(once, repeats, clock)
+
+
+def eager_call(entry: Entry, device: str) -> Callable[[list[Any]], object]:
+    """On a GPU in the precision that model.toml says, on a CPU as the model was saved."""
+    import torch
+
+    network = load_network(entry) if device == "cuda" else None
+    if network is not None:
+        network.move(device)
+        return network
+    module = torch.export.load(str(entry.path)).module()
+    return lambda inputs: module(*inputs)
 
 
 def timed_ms(once: Callable[[], None], repeats: int, clock: Clock) -> float:
