@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from glet.config.load import decode  # noqa: E402
 from glet.config.model import ModelConfig, Precision, to_toml  # noqa: E402
 from glet.errors import ConfigError, ModelError  # noqa: E402
+from glet.serve.aoti_gpu import compile_for, exported_network  # noqa: E402
 from glet.serve.callables import load_callable  # noqa: E402
 from glet.serve.capture_torch import ALIGNMENT_BYTES, zeros  # noqa: E402
 from glet.serve.network import Network, load_network  # noqa: E402
@@ -100,6 +101,41 @@ def test_computes_the_same_within_its_precision(
         assert error > 1e-7, "nothing was rounded"
 
 
+@pytest.mark.parametrize(
+    ("precision", "image"), [("fp32", False), ("fp16", True), ("bf16", False)]
+)
+def test_exported_anew_it_computes_the_same_at_every_batch(
+    models: Path, precision: Precision, image: bool
+) -> None:
+    """What a GPU's compiler is given: precision, order and conversions are in the program."""
+    at = entry(models, "program", precision, image)
+    made = network(at)
+    made.move("cpu")
+    with torch.no_grad():
+        program = exported_network(at, made, "cpu").module()
+        for count in (1, 2, 3, 8):
+            x = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
+            (got,), (right,) = program(x), made([x])
+            assert got.dtype == torch.float32
+            assert got.is_contiguous()
+            torch.testing.assert_close(got, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_it_computes_the_same_at_every_batch(models: Path, tmp_path: Path) -> None:
+    at = entry(models, "program", "bf16", True)
+    package = tmp_path / "package.pt2"
+    compile_for(at, "cpu", package)
+    compiled = torch._inductor.aoti_load_package(str(package))
+    made = network(at)
+    for count in (1, 2, 5, 8):
+        x = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            (got,), (right,) = compiled(x), made([x])
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, right, rtol=3e-2, atol=3e-2)
+
+
 def test_half_precision_needs_half_the_memory(models: Path) -> None:
     whole = network(entry(models, "module")).weights_bytes
     assert network(entry(models, "module", "bf16")).weights_bytes * 2 == whole
@@ -163,6 +199,7 @@ def test_inputs_lie_in_one_block() -> None:
     [
         ('precision = "fp8"', "fp8"),
         ("channels_last = true", "channels_last is for images"),
+        ('compile = "aoti"', r"compile = 'aoti' needs model\.pt2"),
     ],
 )
 def test_what_a_model_toml_cannot_ask_for(tmp_path: Path, keys: str, why: str) -> None:
