@@ -14,7 +14,6 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-
 STAND_INS = {"glet.serve.capture_torch": "gpu_without_torch.py"}
 if "FAKE_TORCH" in os.environ:
     STAND_INS["glet.serve.torch_path"] = "torch_path_of_fake.py"

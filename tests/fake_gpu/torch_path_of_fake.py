@@ -8,7 +8,8 @@ import glet.serve
 
 _FILE = Path(glet.serve.__path__[0]) / "torch_path.py"
 _SPEC = spec_from_file_location("torch_path_itself", _FILE)
-assert _SPEC is not None and _SPEC.loader is not None
+assert _SPEC is not None
+assert _SPEC.loader is not None
 _ITSELF = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_ITSELF)
 globals().update({k: v for k, v in vars(_ITSELF).items() if not k.startswith("__")})

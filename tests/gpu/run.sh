@@ -61,7 +61,7 @@ machine() {
 
 # Neither failed, nor skipped as a whole.
 gpu_tests() {
-    "$python" -m pytest -q -m gpu tests/gpu tests/contract >"$out/tests.txt"
+    "$python" -m pytest -q -m gpu tests/gpu tests/contract --ignore tests/gpu/test_compiled.py >"$out/tests.txt"
     code=$?
     tail -n 30 "$out/tests.txt"
     [ $code -eq 0 ] && grep -q ' passed' "$out/tests.txt"
@@ -82,11 +82,11 @@ case ${1:-} in
 esac
 
 part_check() {
-    step build 150 sh tests/gpu/run.sh "$out" build
+    step build 120 sh tests/gpu/run.sh "$out" build
     step machine 30 sh tests/gpu/run.sh "$out" machine
     step split 10 "$python" -c 'import json; from glet.native import core; print(json.dumps(core.cuda_probe(), indent=1))'
     step shares-32 40 "$python" -m glet.serve.doctor_gpu_work
-    step tests 120 sh tests/gpu/run.sh "$out" gpu_tests
+    step tests 90 sh tests/gpu/run.sh "$out" gpu_tests
     step doctor 40 $glet doctor --json
 }
 
@@ -94,7 +94,7 @@ part_share() {
     step models 90 sh tests/gpu/run.sh "$out" sample_models
     step isolation 100 "$python" $bench/isolation.py --kind green --models "$models" --victim lenet --aggressor resnet50 --seconds 6
     step reconfigure 90 "$python" $bench/reconfigure.py --kind green --models "$models" --model resnet50 --changes 50 --starts 3
-    step resize 45 "$python" $bench/reconfigure.py --kind green --models "$models" --model resnet50 --change resize --starts 0
+    step resize 35 "$python" $bench/reconfigure.py --kind green --models "$models" --model resnet50 --change resize --starts 0
     step launch 60 "$python" $bench/launch.py --batches 300 --kind green --models "$models" --names resnet50 lenet --share 100
 }
 
@@ -108,8 +108,8 @@ part_serve() {
 }
 
 part_mps() {
-    step isolation-mps 110 "$python" $bench/isolation.py --kind mps --models "$models" --victim lenet --aggressor resnet50 --seconds 4
-    step reconfigure-mps 90 "$python" $bench/reconfigure.py --kind mps --models "$models" --model resnet50 --changes 5 --starts 3
+    step isolation-mps 100 "$python" $bench/isolation.py --kind mps --models "$models" --victim lenet --aggressor resnet50 --seconds 4
+    step reconfigure-mps 70 "$python" $bench/reconfigure.py --kind mps --models "$models" --model resnet50 --changes 5 --starts 3
     step goodput-mps 120 "$python" $bench/goodput.py --kind mps --profile build/gpu-profile --models "$models" \
         --scenarios long-only --slo 32 --seeds 1 --steps 4 --seconds 6 --warm 1 --minutes 1.9 \
         --systems glet-headroom streams
@@ -117,6 +117,7 @@ part_mps() {
 
 part_rest() {
     step launch-aoti 80 "$python" $bench/launch.py --batches 10 --kind green --models "$models" --names resnet50 --share 100 --ways aoti
+    step compiled 100 "$python" -m pytest -q -m gpu tests/gpu/test_compiled.py
     step contexts 30 "$python" tests/gpu/probe.py
     step shares-8 35 env CUDA_DEVICE_MAX_CONNECTIONS=8 "$python" -m glet.serve.doctor_gpu_work
 }

@@ -105,8 +105,9 @@ def test_goodput_of_every_way_to_share(
         (models / name / "model.toml").write_text(model_toml(5000.0))
         (models / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
     rows = bench(
-        fake_cuda, "goodput.py", "--kind", kind, "--profile", tmp_path / "profile", "--models", models,
-        "--scenarios", "long-only", "--slo", 8, "--systems", *systems, "--seconds", 1, "--warm", 0,
+        fake_cuda, "goodput.py", "--kind", kind, "--models", models,
+        "--profile", tmp_path / "profile", "--scenarios", "long-only", "--slo", 8,
+        "--systems", *systems, "--seconds", 1, "--warm", 0,
         "--steps", 1, "--seeds", 1, "--start", 0.05,
     )  # fmt: skip
     assert [row["params"]["system"] for row in rows] == systems

@@ -42,3 +42,5 @@ def write_program(folder: Path) -> None:
     }
     with zipfile.ZipFile(folder / "model.pt2", "w") as archive:
         archive.writestr("m/models/model.json", json.dumps(graph))
+        # Another model is another program.
+        archive.writestr("m/name", folder.name)

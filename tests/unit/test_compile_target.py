@@ -94,7 +94,7 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         entry(tmp_path, "compile = 'tensorrt'\n")
     found = entry(tmp_path)
     text = to_toml(found.config)
-    assert "compile = \"aoti\"" in text
+    assert 'compile = "aoti"' in text
     assert decode(text, ModelConfig, "model.toml") == found.config
     (tmp_path / "m" / "model.pt2").unlink()
     (tmp_path / "m" / "model.py").write_text("def infer(x):\n    return x\n")

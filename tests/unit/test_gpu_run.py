@@ -56,7 +56,7 @@ def test_what_fails_is_said_and_the_rest_is_run(tmp_path: Path, fails: str) -> N
     assert lines == done.stdout.splitlines()
     steps = ["models", "isolation", "reconfigure", "resize", "launch"]
     assert [line.split()[1] for line in lines[:5]] == steps
-    assert len(lines) == 8
+    assert len(lines) == 9
     failed = [line for line in lines if not line.endswith("s: ok")]
     assert len(failed) == 1
     assert "failed (1): it broke: tests/bench/gpu/" in failed[0]

@@ -101,9 +101,7 @@ def test_computes_the_same_within_its_precision(
         assert error > 1e-7, "nothing was rounded"
 
 
-@pytest.mark.parametrize(
-    ("precision", "image"), [("fp32", False), ("fp16", True), ("bf16", False)]
-)
+@pytest.mark.parametrize(("precision", "image"), [("fp32", False), ("fp16", True), ("bf16", False)])
 def test_exported_anew_it_computes_the_same_at_every_batch(
     models: Path, precision: Precision, image: bool
 ) -> None:

@@ -21,11 +21,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     compiles. `samples` names an .npz with an array (n, ...) per input and, optionally, `labels`
     (n,); `labels` names a text file with the classes, one a line.
 
-    On a GPU a network is captured into CUDA graphs; with `compile = "aoti"` a `model.pt2` is compiled
-    for the GPU by AOTInductor instead, and captured where that fails, unless `runner` is `compiled`.
-    There a network computes in `precision` (`fp32`: as it was saved), and images lie in memory
-    as `channels_last`. Clients see none of it: what they send and get has the dtypes and shapes of
-    the signature. A CPU computes as the model was saved.
+    On a GPU a network is captured into CUDA graphs; with `compile = "aoti"` a `model.pt2` is
+    compiled for it by AOTInductor instead, and captured where that fails, unless `runner` is
+    `compiled`. There a network computes in `precision` (`fp32`: as it was saved), and images lie in
+    memory as `channels_last`. Clients see none of it: what they send and get has the dtypes and
+    shapes of the signature. A CPU computes as the model was saved.
     """
 
     slo_ms: float

@@ -314,7 +314,9 @@ class ModelShelf:
         if self._gpu is None or entry is None or entry.config.runner == "compiled":
             self._errors[name] = f"model {name!r}: {why}"
         else:
-            self._sources[name] = gpu_source(entry, Compiled(model=name, runner="graph", reason=why))
+            self._sources[name] = gpu_source(
+                entry, Compiled(model=name, runner="graph", reason=why)
+            )
 
 
 def gpu_source(entry: Entry, compiled: Compiled | None = None) -> ModelSource:

@@ -86,7 +86,7 @@ class CpuTarget:
 
 
 class GpuTarget:
-    """Gpulets of whole units of SMs; networks as CUDA graphs or compiled, as they would be served."""
+    """Gpulets of whole units of SMs; networks as they would be served."""
 
     def __init__(self, info: DeviceInfo, cache: Cache, clock: Clock) -> None:
         """`info`: of kind green."""

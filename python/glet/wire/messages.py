@@ -83,9 +83,9 @@ class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s.
 
-    `runner` is what computes: a ModelSource's, `compiled` also on a GPU, or `eager` where a CUDA graph
-    could not be captured; `note` has the reason why it is not what was meant. `memory_mb` is all that it needs, also beyond the known parts; 0 where
-    that is not known.
+    `runner` is what computes: a ModelSource's, `compiled` also on a GPU, or `eager` where a CUDA
+    graph could not be captured; `note` has the reason why it is not what was meant. `memory_mb` is
+    all that it needs, also beyond the known parts; 0 where that is not known.
     """
 
     name: str

@@ -47,7 +47,6 @@ STEP_LIMIT_S = 600.0
 DRAIN_MS = 2000.0
 
 
-
 class Gpulets(NamedTuple):
     """A kind: what a step that adds a gpulet says, and how its models are launched.
 

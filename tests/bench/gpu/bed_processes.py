@@ -245,9 +245,7 @@ class ProcessBed(Bed):
 
 
 @contextmanager
-def a_bed(
-    gpulets: Gpulets, models: Models, study: Study | None, margin_ms: float
-) -> Iterator[Bed]:
+def a_bed(gpulets: Gpulets, models: Models, study: Study | None, margin_ms: float) -> Iterator[Bed]:
     """An empty bed of the kind, with the world that it needs."""
     if gpulets.load == "in process":
         with Bed(gpulets, models, study, margin_ms) as bed:
