@@ -18,7 +18,7 @@ EXPORT = """
 import sys, torch
 class Twice(torch.nn.Module):
     def forward(self, x):
-        return x * 2
+        return x * 2 if sys.argv[2] == "fast" else x + x
 batch = torch.export.Dim("batch", min=1, max=8)
 program = torch.export.export(Twice(), (torch.zeros(2, 4),), dynamic_shapes=({0: batch},))
 torch.export.save(program, sys.argv[1])
@@ -27,9 +27,21 @@ torch.export.save(program, sys.argv[1])
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of `a` and `eager`."""
+    """A repository of `a` and `eager`, and of `slow`, which asks little of this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return write_cluster(tmp_path).parent / "models"
+    folder = write_cluster(tmp_path).parent / "models"
+    write_model(
+        folder, "slow", "import time\n\ndef infer(x):\n    time.sleep(0.02)\n    return x * 2\n"
+    )
+    return folder
+
+
+def write_model(models: Path, name: str, text: str = "def infer(x):\n    return x * 2\n") -> Path:
+    """Its folder."""
+    (models / name).mkdir()
+    (models / name / "model.toml").write_text(model_toml(5000.0))
+    (models / name / "model.py").write_text(text)
+    return models / name
 
 
 def bench(fake_cuda: Path, script: str, *arguments: object) -> list[dict[str, Any]]:
@@ -79,8 +91,8 @@ def test_reconfiguring_beside_starting_a_process(
     models: Path, fake_cuda: Path, fake_mps: Path, kind: str, change: str, end: str
 ) -> None:
     (row,) = bench(
-        fake_cuda, "reconfigure.py", "--kind", kind, "--models", models, "--model", "a",
-        "--change", change, "--changes", 2, "--starts", 1, "--share", 40,
+        fake_cuda, "reconfigure.py", "--kind", kind, "--models", models, "--model", "slow",
+        "--batch", 1, "--slo-over-batch", 200, "--change", change, "--changes", 2, "--starts", 1, "--share", 40,
     )  # fmt: skip
     assert row["params"]["kind"] == kind
     assert row[end] > 0.0
@@ -101,9 +113,7 @@ def test_goodput_of_every_way_to_share(
 ) -> None:
     write_profile(tmp_path / "profile")
     for name in MIX:
-        (models / name).mkdir()
-        (models / name / "model.toml").write_text(model_toml(5000.0))
-        (models / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
+        write_model(models, name)
     rows = bench(
         fake_cuda, "goodput.py", "--kind", kind, "--models", models,
         "--profile", tmp_path / "profile", "--scenarios", "long-only", "--slo", 8,
@@ -139,11 +149,8 @@ def test_launches_eager_and_by_each_way_of_a_gpu(
     monkeypatch.setenv("FAKE_TORCH", str(fake_torch))
     monkeypatch.setenv("COMPILE_LOG", str(tmp_path / "compiled.log"))
     for name in ("fast", "odd"):
-        (models / name).mkdir()
-        (models / name / "model.toml").write_text(model_toml(5000.0))
-        (models / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
-        program = models / name / "model.pt2"
-        subprocess.run([sys.executable, "-c", EXPORT, str(program)], check=True)
+        program = write_model(models, name) / "model.pt2"
+        subprocess.run([sys.executable, "-c", EXPORT, str(program), name], check=True)
     rows = bench(
         fake_cuda, "launch.py", "--batches", 3, "--kind", "green", "--models", models,
         "--names", "fast", "odd", "--ways", "graph", "aoti", "--repeats", 3,
