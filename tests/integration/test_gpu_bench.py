@@ -92,7 +92,8 @@ def test_reconfiguring_beside_starting_a_process(
 ) -> None:
     (row,) = bench(
         fake_cuda, "reconfigure.py", "--kind", kind, "--models", models, "--model", "slow",
-        "--batch", 1, "--slo-over-batch", 200, "--change", change, "--changes", 2, "--starts", 1, "--share", 40,
+        "--batch", 1, "--slo-over-batch", 200, "--change", change,
+        "--changes", 2, "--starts", 1, "--share", 40,
     )  # fmt: skip
     assert row["params"]["kind"] == kind
     assert row[end] > 0.0
