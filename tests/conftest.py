@@ -106,14 +106,26 @@ def fake_mps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a libcuda.so.1 that plays a GPU: for LD_LIBRARY_PATH of another process."""
+    folder = tmp_path_factory.mktemp("cuda")
+    build_library("fake_cuda*.cpp", folder / "libcuda.so.1")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fake_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torch, and a model that it compiled, on that driver: for FAKE_TORCH of another process."""
+    library = tmp_path_factory.mktemp("torch") / "libtorch_cpu.so"
+    build_library("fake_torch.cpp", library)
+    return library
+
+
+def build_library(sources: str, library: Path) -> None:
+    """Of files in tests/cpp."""
     names = (os.environ.get("CXX", ""), "c++", "g++", "clang++")
     compiler = next((name for name in names if name and shutil.which(name)), None)
     if compiler is None:
-        pytest.skip("no C++ compiler to build the fake libcuda.so.1 with")
+        pytest.skip(f"no C++ compiler to build {library.name} with")
     root = Path(__file__).resolve().parents[1]
-    folder = tmp_path_factory.mktemp("cuda")
-    sources = sorted(str(path) for path in (root / "tests" / "cpp").glob("fake_cuda*.cpp"))
+    files = sorted(str(path) for path in (root / "tests" / "cpp").glob(sources))
     flags = ["-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{root / 'csrc'}"]
-    command = [compiler, *flags, *sources, "-o", str(folder / "libcuda.so.1")]
-    subprocess.run(command, check=True)
-    return folder
+    subprocess.run([compiler, *flags, *files, "-o", str(library)], check=True)

@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "exec_parts.h"
@@ -59,6 +60,8 @@ TEST_CASE("a model compiled for a GPU runs on the stream of its gpulet, also aft
     }
     const auto stats = engine.stats().at(0);
     CHECK(stats.runner.kind == "aoti");
+    CHECK(fake_torch<const char*()>("fake_torch_kernels")() ==
+          std::filesystem::path(GLET_FAKE_TORCH).parent_path().string());
     CHECK(stats.runner.device_busy > Nanos(0));
     CHECK(stats.runner.pinned_bytes > 0);
     CHECK(fake.count("cuMemcpyHtoDAsync") == static_cast<int>(stats.batches));

@@ -18,6 +18,7 @@ constexpr std::int32_t kCuda = 1;
 constexpr std::int32_t kFloat = 6;
 int alive = 0;
 int fail_next = 0;
+std::string kernels;
 
 struct Tensor {
   void* data;
@@ -55,6 +56,11 @@ EXPORT int fake_torch_alive() {
 // The next run fails; 2: it makes an output on the CPU.
 EXPORT void fake_torch_fail(int how) {
   fail_next = how;
+}
+
+// The folder that the last model was told to find its kernels in.
+EXPORT const char* fake_torch_kernels() {
+  return kernels.c_str();
 }
 
 EXPORT std::uint64_t aoti_torch_abi_version() {
@@ -127,8 +133,10 @@ EXPORT std::int32_t aoti_torch_get_device_type(Tensor* tensor, std::int32_t* dev
 }
 
 EXPORT std::int32_t AOTInductorModelContainerCreateWithDevice(void** container, std::size_t,
-                                                              const char* device, const char*) {
-  if (std::string(device) != "cuda:0") return 1;
+                                                              const char* device,
+                                                              const char* cubin_dir) {
+  if (std::string(device) != "cuda:0" || cubin_dir == nullptr) return 1;
+  kernels = cubin_dir;
   *container = new std::string(device);
   return 0;
 }

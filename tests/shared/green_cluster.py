@@ -54,13 +54,18 @@ def write_cluster(tmp_path: Path) -> Path:
     return tmp_path / "cluster.toml"
 
 
+def environment(fake_cuda: Path) -> dict[str, str]:
+    """Of a process that finds the made-up GPU and a stand-in for torch."""
+    path = os.pathsep.join(filter(None, (str(FAKE_GPU), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "LD_LIBRARY_PATH": str(fake_cuda), "PYTHONPATH": path}
+
+
 @contextmanager
 def glet_up(cluster: Path, fake_cuda: Path) -> Iterator[tuple[str, list[str]]]:
     """Where it serves, and what it said until then."""
-    path = os.pathsep.join(filter(None, (str(FAKE_GPU), os.environ.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [sys.executable, "-m", "glet.cli.main", "up", str(cluster)],
-        env={**os.environ, "LD_LIBRARY_PATH": str(fake_cuda), "PYTHONPATH": path},
+        env=environment(fake_cuda),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -1,5 +1,9 @@
 """Entries of a model repository whose models, and apps of one stage, take and give four floats."""
 
+import json
+import zipfile
+from pathlib import Path
+
 _VECTORS = """[[input]]
 name = "x"
 dtype = "float32"
@@ -20,3 +24,23 @@ def app_toml(model: str, slo_ms: float) -> str:
     """What app.toml says of an app that hands its input to `model`."""
     stage = f'[[stage]]\nname = "one"\nmodel = "{model}"\ninputs = {{ x = "x" }}\n'
     return f'slo_ms = {slo_ms}\n{_VECTORS}{stage}{_OUTPUT}from = "one.y"\n'
+
+
+def write_program(folder: Path) -> None:
+    """A model.pt2 with a sound signature, and nothing in it that torch could load."""
+    sizes = [{"as_expr": {"expr_str": "Symbol('s0')"}}, {"as_int": 4}]
+    argument = {"arg": {"as_tensor": {"name": "x"}}}
+    graph = {
+        "graph_module": {
+            "graph": {"tensor_values": {"x": {"dtype": 7, "sizes": sizes}}},
+            "signature": {
+                "input_specs": [{"user_input": argument}],
+                "output_specs": [{"user_output": argument}],
+            },
+        },
+        "range_constraints": {},
+    }
+    with zipfile.ZipFile(folder / "model.pt2", "w") as archive:
+        archive.writestr("m/models/model.json", json.dumps(graph))
+        # Another model is another program.
+        archive.writestr("m/name", folder.name)

@@ -192,6 +192,7 @@ def test_the_process_says_what_is_wrong_in_one_line(
             "aten::_linalg_eigh can only be called through torch",
         ),
         ({"m.wrapper.json": '{"nodes": []}'}, ""),
+        ({"triton_1.cubin": "kernel", "kernel_information.json": "[]"}, ""),
         ({"weights.blob": "x"}, "the library needs weights.blob beside it"),
     ],
 )
@@ -206,3 +207,5 @@ def test_what_a_library_needs_beyond_itself(
 
     assert unpack(package, tmp_path) == needs
     assert (tmp_path / "model.so").read_bytes() == b"library"
+    # Kernels for a GPU lie beside it.
+    assert {path.name for path in tmp_path.glob("*.cubin")} == {n for n in extra if "cubin" in n}

@@ -129,7 +129,8 @@ def cells(table: Any, lines: list[Any]) -> tuple[str, ...]:
     ("script", "options", "says"),
     [
         ("goodput.py", ["--kind", "green"], "--kind profiled emulates it"),
-        ("goodput.py", ["--kind", "mps"], "each gpulet is a process of its own"),
+        ("goodput.py", ["--kind", "mps"], "--kind profiled emulates it"),
+        ("reconfigure.py", ["--kind", "mps", "--change", "resize"], "is not resized"),
         ("interference.py", [str(PROFILE)], "has no pairs.csv"),
     ],
 )

@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
-from vector_entries import app_toml, model_toml
+from vector_entries import app_toml, model_toml, write_program
+from waiting import wait_for
 
+from glet.clock import SystemClock
+from glet.serve import model_shelf
 from glet.serve.model_shelf import ModelShelf
+from glet.serve.poll_loop import PollLoop
+from glet.types.device import DeviceInfo
 from glet.wire.messages import ModelSource, ModelState
 from glet.wire.repository_messages import OfferModel
 
@@ -104,3 +109,45 @@ def test_apps_are_read_again_with_models_that_were_not_known(
     (tmp_path / "app" / "app.toml").write_text(app_toml("none", 100.0))
     assert "there is no model 'none'" in shelf.offer(offer("app"), None).error
     assert shelf.apps[0].unloaded
+
+
+def on_gpu(folder: Path, name: str, keys: str) -> ModelShelf:
+    (folder / name).mkdir()
+    (folder / name / "model.toml").write_text(keys + model_toml(50.0))
+    write_program(folder / name)
+    gpu = DeviceInfo(name="d", kind="green", type="t", gpu="0")
+    return ModelShelf(folder, "", None, lambda: None, lambda text: None, gpu=gpu)
+
+
+def test_on_a_gpu_what_does_not_ask_for_a_compiler_needs_none(tmp_path: Path) -> None:
+    shelf = on_gpu(tmp_path, "g", "")
+    found = source(shelf, "g")
+    assert (found.runner, found.path, found.library) == ("graph", str(tmp_path / "g"), "")
+
+
+def test_a_compiler_for_a_gpu_that_ends_without_a_word_leaves_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = on_gpu(tmp_path, "g", "compile = 'aoti'\n")
+    monkeypatch.setattr(model_shelf, "python", lambda *words: ["/bin/sh", "-c", "exit 3"])
+    poll = PollLoop(SystemClock())
+    shelf.want(["g"], poll)
+    assert shelf.source("g", 100) is None
+    assert state(shelf, "g").state == "compiling"
+    found = wait_for(lambda: shelf.source("g", 100), poll.run_once)
+    assert found is not None
+    assert (found.runner, found.library) == ("graph", "")
+    assert found.note == "compiling failed: exit code 3"
+    shelf.offer(offer("g", slo_ms=75.0), None)
+    assert source(shelf, "g").note == found.note
+
+
+def test_where_it_has_to_be_compiled_that_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = on_gpu(tmp_path, "g", "compile = 'aoti'\nrunner = 'compiled'\n")
+    monkeypatch.setattr(model_shelf, "python", lambda *words: ["/bin/sh", "-c", "exit 3"])
+    poll = PollLoop(SystemClock())
+    shelf.want(["g"], poll)
+    wait_for(lambda: state(shelf, "g").error, poll.run_once)
+    assert state(shelf, "g").error == "model 'g': compiling failed: exit code 3"

@@ -1,5 +1,7 @@
 """Networks of torch by precision and order of dimensions, on the CPU; devices on torch's `meta`."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ torch = pytest.importorskip("torch")
 from glet.config.load import decode  # noqa: E402
 from glet.config.model import ModelConfig, Precision, to_toml  # noqa: E402
 from glet.errors import ConfigError, ModelError  # noqa: E402
+from glet.serve.aoti_gpu import exported_network  # noqa: E402
 from glet.serve.callables import load_callable  # noqa: E402
 from glet.serve.capture_torch import ALIGNMENT_BYTES, zeros  # noqa: E402
 from glet.serve.network import Network, load_network  # noqa: E402
@@ -100,6 +103,58 @@ def test_computes_the_same_within_its_precision(
         assert error > 1e-7, "nothing was rounded"
 
 
+@pytest.mark.parametrize(("precision", "image"), [("fp32", False), ("fp16", True), ("bf16", False)])
+def test_exported_anew_it_computes_the_same_at_every_batch(
+    models: Path, precision: Precision, image: bool
+) -> None:
+    """What a GPU's compiler is given: precision, order and conversions are in the program."""
+    at = entry(models, "program", precision, image)
+    made = network(at)
+    made.move("cpu")
+    with torch.no_grad():
+        program = exported_network(at, made, "cpu").module()
+        for count in (1, 2, 3, 8):
+            x = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(count))
+            (got,), (right,) = program(x), made([x])
+            assert got.dtype == torch.float32
+            assert got.is_contiguous()
+            torch.testing.assert_close(got, right, rtol=1e-5, atol=1e-5)
+
+
+COMPILE = """
+import sys, msgspec, numpy as np, torch
+from pathlib import Path
+from glet.serve.aoti_gpu import compile_for
+from glet.serve.repository import Repository
+
+models, package, inputs, outputs = map(Path, sys.argv[1:])
+entry = Repository(models).entry("program")
+config = msgspec.structs.replace(entry.config, precision="bf16", channels_last=True)
+compile_for(msgspec.structs.replace(entry, config=config), "cpu", package)
+compiled = torch._inductor.aoti_load_package(str(package))
+with torch.no_grad(), np.load(inputs) as x:
+    found = {count: compiled(torch.from_numpy(x[count]))[0].numpy() for count in x.files}
+np.savez(outputs, **found)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_it_computes_the_same_at_every_batch(models: Path, tmp_path: Path) -> None:
+    made = network(entry(models, "program", "bf16", True))
+    rng = np.random.default_rng(0)
+    inputs = {
+        str(count): rng.standard_normal((count, 3, 8, 8)).astype(np.float32) for count in (1, 2, 8)
+    }
+    np.savez(tmp_path / "in.npz", **inputs)  # type: ignore[arg-type]
+    files = [models, tmp_path / "package.pt2", tmp_path / "in.npz", tmp_path / "out.npz"]
+    subprocess.run([sys.executable, "-c", COMPILE, *map(str, files)], check=True)
+    with np.load(tmp_path / "out.npz") as outputs:
+        for count, x in inputs.items():
+            assert outputs[count].dtype == np.float32
+            right = made([torch.from_numpy(x)])[0].numpy()
+            np.testing.assert_allclose(outputs[count], right, rtol=3e-2, atol=3e-2)
+
+
 def test_half_precision_needs_half_the_memory(models: Path) -> None:
     whole = network(entry(models, "module")).weights_bytes
     assert network(entry(models, "module", "bf16")).weights_bytes * 2 == whole
@@ -163,6 +218,7 @@ def test_inputs_lie_in_one_block() -> None:
     [
         ('precision = "fp8"', "fp8"),
         ("channels_last = true", "channels_last is for images"),
+        ('compile = "aoti"', r"compile = 'aoti' needs model\.pt2"),
     ],
 )
 def test_what_a_model_toml_cannot_ask_for(tmp_path: Path, keys: str, why: str) -> None:

@@ -4,6 +4,7 @@
 #include <link.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
@@ -52,7 +53,10 @@ AotiModel::AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& 
         "through the Python runner");
   }
   const std::string device = cuda_device == kCpu ? "cpu" : "cuda:" + std::to_string(cuda_device);
-  if (create_(&container_, static_cast<std::size_t>(runners), device.c_str(), nullptr) != 0) {
+  // Kernels for a GPU are files beside the library; where it was compiled is known to it alone.
+  const std::string kernels = std::filesystem::path(path).parent_path().string();
+  if (create_(&container_, static_cast<std::size_t>(runners), device.c_str(),
+              cuda_device == kCpu ? nullptr : kernels.c_str()) != 0) {
     container_ = nullptr;
     fail("could not be set up for " + (cuda_device == kCpu ? "the CPU" : device) + ": " + reason());
   }

@@ -20,11 +20,11 @@ class AotiModel {
  public:
   static constexpr int kCpu = -1;
 
-  // `path`: the model's shared object (out of its .pt2 package). `runners`: how many threads may
-  // run it at once; more wait for one another. `cuda_device`: the number of the GPU that it was
-  // compiled for, kCpu for none. Throws DeviceError when torch is not loaded, and
-  // ModelError when the file is no such model, has other numbers of inputs or outputs than
-  // `signature`, or needs operators beyond torch's C interface.
+  // `path`: the model's shared object (out of its .pt2 package); for a GPU its kernels lie beside
+  // it. `runners`: how many threads may run it at once; more wait for one another. `cuda_device`:
+  // the number of the GPU that it was compiled for, kCpu for none. Throws DeviceError when torch is
+  // not loaded, and ModelError when the file is no such model, has other numbers of inputs or
+  // outputs than `signature`, or needs operators beyond torch's C interface.
   AotiModel(std::shared_ptr<const TorchShim> torch, const std::string& path, Signature signature,
             int runners, int cuda_device = kCpu);
   AotiModel(const AotiModel&) = delete;

@@ -17,6 +17,7 @@ from glet.config.zoo import zoo, zoo_apps
 from glet.errors import ConfigError
 from glet.serve.compile import Progress, compile_entries
 from glet.serve.compile_cache import Cache, default_cache
+from glet.serve.compile_target import gpu_target
 from glet.serve.repository import Repository
 
 EXAMPLE = """example:
@@ -52,6 +53,11 @@ def add_parser(subparsers: Any) -> None:
         what = "a model or app" if command is check else "a model"
         command.add_argument("names", nargs="*", metavar="NAME", help=f"{what} (default: all)")
     _cache_option(compile_)
+    compile_.add_argument(
+        "--gpu",
+        action="store_true",
+        help="for the first GPU: models whose model.toml says compile = 'aoti'",
+    )
     _add_export(commands)
     add_cost(commands)
     add_load(commands)
@@ -179,7 +185,8 @@ def run_compile(args: argparse.Namespace) -> int:
     def report(progress: Progress) -> None:
         print(progress.line(), file=sys.stderr if args.json else sys.stdout, flush=True)
 
-    results = compile_entries(entries, Cache(args.cache, clock), clock, report)
+    target = gpu_target() if args.gpu else None
+    results = compile_entries(entries, Cache(args.cache, clock), clock, report, target)
     if args.json:
         models = {
             result.model: {

@@ -220,7 +220,7 @@ def _target(args: argparse.Namespace, clock: Clock) -> Target:
         cluster = ClusterConfig(partition="cpu")
     info = device_info(cluster, cluster.backend[0])
     if cluster.partition == "green":
-        return GpuTarget(info)
+        return GpuTarget(info, Cache(args.cache, clock), clock)
     if cluster.partition == "cpu":
         return CpuTarget(info, Cache(args.cache, clock), clock)
     if args.profile is None:

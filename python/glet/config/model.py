@@ -9,6 +9,7 @@ import msgspec
 from glet.types.model import DEFAULT_MAX_BYTES, ModelSpec, Signature, TensorSpec, check_signature
 
 RunnerChoice = Literal["auto", "compiled", "python"]
+CompileChoice = Literal["graph", "aoti"]
 Precision = Literal["fp32", "fp16", "bf16"]
 
 
@@ -20,9 +21,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     compiles. `samples` names an .npz with an array (n, ...) per input and, optionally, `labels`
     (n,); `labels` names a text file with the classes, one a line.
 
-    On a GPU a network computes in `precision` (`fp32`: as it was saved), and images lie in memory
-    as `channels_last`. Clients see none of it: what they send and get has the dtypes and shapes of
-    the signature. A CPU computes as the model was saved.
+    On a GPU a network is captured into CUDA graphs; with `compile = "aoti"` a `model.pt2` is
+    compiled for it by AOTInductor instead, and captured where that fails, unless `runner` is
+    `compiled`. There a network computes in `precision` (`fp32`: as it was saved), and images lie in
+    memory as `channels_last`. Clients see none of it: what they send and get has the dtypes and
+    shapes of the signature. A CPU computes as the model was saved.
     """
 
     slo_ms: float
@@ -30,6 +33,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     input: tuple[TensorSpec, ...]
     output: tuple[TensorSpec, ...]
     runner: RunnerChoice = "auto"
+    compile: CompileChoice = "graph"
     precision: Precision = "fp32"
     channels_last: bool = False
     description: str = ""
@@ -40,6 +44,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not (math.isfinite(self.slo_ms) and self.slo_ms > 0):
             raise ValueError(f"slo_ms is {self.slo_ms}; it must be above 0")
         check_signature(self.input, self.output)
+        if self.compile == "aoti" and self.runner == "python":
+            raise ValueError(
+                "compile = 'aoti' and runner = 'python' exclude each other; leave one of them out"
+            )
         if self.channels_last and not any(len(spec.shape) == 3 for spec in self.input):
             shapes = ", ".join(str(list(spec.shape)) for spec in self.input)
             raise ValueError(
@@ -68,6 +76,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 _WORDS = {
     "runner": "auto",
+    "compile": "graph",
     "precision": "fp32",
     "description": "",
     "samples": "",

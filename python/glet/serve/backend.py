@@ -110,7 +110,7 @@ class Backend:
                     profile,
                     self._note_change,
                     self._status.progress,
-                    on_gpu=self._device.kind in GPU_KINDS,
+                    gpu=self._device if self._device.kind in GPU_KINDS else None,
                 )
                 self._book = ModelBook(
                     self._cluster,

@@ -2,9 +2,10 @@
 
 <cache>/<key>/compiled.json    what became of the program, see Compiled
 <cache>/<key>/model.so         the library, when it can be served without Python
+<cache>/<key>/*.cubin          its kernels, when it is for a GPU
 
-An entry appears by a rename, so it is whole or not there. It is good for one machine, one torch
-and one content of `model.pt2`: all three are in the key.
+An entry appears by a rename, so it is whole or not there. It is good for one target (this machine's
+CPU, or a kind of GPU in it), one torch and one content of `model.pt2`: all three are in the key.
 """
 
 import fcntl
@@ -33,13 +34,14 @@ _LOCK_POLL_S = 0.2
 
 
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a model: `compiled` (a library), `python`, or `refused` (cannot be served).
+    """What became of a model: `compiled` (a library), `refused` (cannot be served), or what serves
+    it uncompiled: `python`, on a GPU `graph`.
 
     `reason` says why it is not compiled, in one line.
     """
 
     model: str
-    runner: Literal["compiled", "python", "refused"]
+    runner: Literal["compiled", "python", "graph", "refused"]
     reason: str = ""
     library: str = ""
     compile_s: float = 0.0

@@ -17,6 +17,8 @@ import msgspec
 from glet.clock import Clock
 from glet.serve.aoti import REASON, RESULT, CompileResult
 from glet.serve.compile_cache import LIBRARY, Cache
+from glet.serve.compile_target import CompileTarget
+from glet.serve.repository import Entry
 
 COMPILE_LIMIT_S = 1800.0
 REPORT_EVERY_S = 15.0
@@ -36,9 +38,10 @@ class Compiler:
     shared by all, because AOTInductor's look at the CPU takes longer than many a model.
     """
 
-    def __init__(self, cache: Cache, clock: Clock) -> None:
+    def __init__(self, cache: Cache, clock: Clock, target: CompileTarget) -> None:
         self._cache = cache
         self._clock = clock
+        self._target = target
         self._open = ExitStack()
         self._work: Path | None = None
 
@@ -53,7 +56,7 @@ class Compiler:
     ) -> None:
         self._open.close()
 
-    def compile(self, program: Path, tick: Callable[[], None]) -> Output | str:
+    def compile(self, entry: Entry, tick: Callable[[], None]) -> Output | str:
         """The compiled program, or why there is none. `tick` is called every few seconds."""
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
@@ -61,7 +64,7 @@ class Compiler:
         if self._work is None:
             self._work = self._open.enter_context(self._cache.work_folder())
         out = Path(tempfile.mkdtemp(prefix="out-", dir=self._work))
-        reason = self._run(program, out, self._work, tick)
+        reason = self._run(entry, out, self._work, tick)
         if reason:
             shutil.rmtree(out)
             return f"compiling failed: {reason}"
@@ -71,9 +74,12 @@ class Compiler:
             (out / LIBRARY).unlink()
         return Output(folder=out, needs=result.needs)
 
-    def _run(self, program: Path, out: Path, work: Path, tick: Callable[[], None]) -> str:
+    def _run(self, entry: Entry, out: Path, work: Path, tick: Callable[[], None]) -> str:
+        # For a GPU the whole entry: precision and order in memory are part of the code there.
+        what = ["--gpu", str(entry.folder)] if self._target.on_gpu else [str(entry.path)]
         environment = {
             **os.environ,
+            **self._target.environment,
             # Generated sources and objects go with the work folder; no pool of more processes.
             "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -81,7 +87,7 @@ class Compiler:
         log = work / "log.txt"
         with open(log, "wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", "glet.serve.aoti", str(program), str(out)],
+                [sys.executable, "-m", "glet.serve.aoti", *what, str(out)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

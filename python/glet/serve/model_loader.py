@@ -3,18 +3,23 @@
 Torch is imported where a model needs it: for a network on a GPU, or one that runs in Python.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from glet.errors import DeviceError, GletError, ModelError
 from glet.native import core
 from glet.serve.callables import BatchCallable, load_callable
 from glet.serve.capture import Capture, Gpu, Networks
-from glet.serve.repository import Repository
+from glet.serve.repository import Entry, Repository
 from glet.serve.torch_path import find_torch
 from glet.types.model import ModelMemory, Signature, TensorSpec
 from glet.wire.messages import LatencyPoints, Limits, ModelSource
 
+logger = logging.getLogger(__name__)
+
+FIRST_GPU = 0
 NS_PER_MS = 1e6
 MB = 1e6
 
@@ -43,6 +48,8 @@ class ModelLoader:
         self._users: dict[tuple[int, int], str] = {}
         self._emulations: dict[tuple[int, int], Any] = {}
         self._in_python: set[tuple[int, int]] = set()
+        # Why a network is not compiled although it was to be.
+        self._notes: dict[tuple[int, int], str] = {}
 
     def load(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
         """Raises what the core and the model raise; then nothing of it remains."""
@@ -54,12 +61,9 @@ class ModelLoader:
         elif source.runner == "python":
             self._load_python(gpulet, model, source, plan)
         elif source.runner == "graph":
-            self._load_graph(gpulet, model, source, plan)
+            self._load_network(gpulet, model, source, plan)
         else:
-            weights = self._weights(source, signature)
-            self._engine.load_aoti(gpulet, model, weights, source.max_batch, plan)
-            self._compiled[source.path] = weights
-            self._users[(gpulet, model)] = source.path
+            self._load_compiled(gpulet, model, source.path, source, plan)
 
     def has(self, source: ModelSource) -> bool:
         """Whether its weights, or its callable, are there for another gpulet."""
@@ -84,18 +88,18 @@ class ModelLoader:
 
     def forget(self, gpulet: int) -> None:
         """For a gpulet that was removed, and its models with it."""
-        known = {*self._users, *self._emulations, *self._in_python}
+        known = {*self._users, *self._emulations, *self._in_python, *self._notes}
         self._release({user for user in known if user[0] == gpulet})
         if self._networks is not None:
             self._networks.forget(gpulet)
 
     def weights_bytes(self, source: ModelSource) -> int:
         """Memory of the weights of a loaded model; 0 where that is not known."""
-        if source.runner == "graph":
-            networks = self._networks
-            return networks.weights_bytes(source.path) if networks is not None else 0
-        weights = self._compiled.get(source.path)
-        return int(weights.constants_bytes) if weights is not None else 0
+        weights = self._compiled.get(source.library or source.path)
+        if weights is not None:
+            return int(weights.constants_bytes)
+        networks = self._networks
+        return networks.weights_bytes(source.path) if networks is not None else 0
 
     def runner(self, gpulet: int, model: int, source: ModelSource) -> tuple[str, str]:
         """What computes a loaded model, for reports, and why it is not what was meant to, or ''."""
@@ -103,8 +107,13 @@ class ModelLoader:
             return source.runner, ""
         if (gpulet, model) in self._in_python:
             return "python", "model.py gives no module of torch: it runs on the CPU"
+        if source.library and self._users.get((gpulet, model)) == source.library:
+            return "compiled", ""
+        note = self._notes.get((gpulet, model), "")
         eager = self._networks.cost(gpulet, model).eager if self._networks is not None else ""
-        return ("eager", eager) if eager else ("graph", "")
+        if eager:
+            return "eager", f"{eager}; {note}" if note else eager
+        return "graph", note
 
     def memory(self, gpulet: int, model: int, source: ModelSource) -> ModelMemory:
         """Known parts of what a loaded model needs. Staging is where the core collects a batch."""
@@ -132,10 +141,61 @@ class ModelLoader:
         folder = Path(source.path)
         return load_callable(Repository(folder.parent).entry(folder.name))
 
-    def _load_graph(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
+    def _load_compiled(
+        self, gpulet: int, model: int, library: str, source: ModelSource, plan: Any
+    ) -> None:
+        weights = self._compiled.get(library)
+        if weights is None:
+            open_torch()
+            signature = native_signature(source.signature)
+            # The executor sees its GPU alone.
+            gpu = FIRST_GPU if source.runner == "graph" else None
+            weights = core.AotiModel(library, signature, self._runners, gpu)
+        self._engine.load_aoti(gpulet, model, weights, source.max_batch, plan)
+        self._compiled[library] = weights
+        self._users[(gpulet, model)] = library
+
+    def _load_network(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
+        """Compiled where it is, else captured; a library that does not run is no reason to serve
+        nothing, unless model.toml says so.
+        """
+        # Also what is compiled needs torch for this GPU, set up as it is for graphs.
         networks = self._networks = self._networks or Networks(self._open_gpu())
         folder = Path(source.path)
         entry = Repository(folder.parent).entry(folder.name)
+        why = source.note
+        if source.library:
+            try:
+                self._try_compiled(gpulet, model, source, plan)
+                return
+            except (ModelError, DeviceError) as error:
+                if entry.config.runner == "compiled":
+                    raise
+                why = f"compiled, but does not run: {untagged(str(error)).splitlines()[0]}"
+                logger.warning("model %s is captured: %s", entry.name, why)
+        self._load_graph(gpulet, model, (source, entry), (networks, plan))
+        if why and (gpulet, model) not in self._in_python:
+            self._notes[(gpulet, model)] = why
+
+    def _try_compiled(self, gpulet: int, model: int, source: ModelSource, plan: Any) -> None:
+        """Has it run once: kernels are loaded at the first run."""
+        self._load_compiled(gpulet, model, source.library, source, plan)
+        try:
+            self._engine.measure(gpulet, model, 1, 1)
+        except GletError:
+            self._engine.unload(gpulet, model, 0)
+            self._release({(gpulet, model)})
+            raise
+
+    def _load_graph(
+        self,
+        gpulet: int,
+        model: int,
+        what: tuple[ModelSource, Entry],
+        how: tuple[Networks, Any],
+    ) -> None:
+        source, entry = what
+        networks, plan = how
         capture = networks.load(gpulet, model, entry)
         if capture is None:
             self._load_python(gpulet, model, source, plan)
@@ -149,14 +209,10 @@ class ModelLoader:
             networks.unload(gpulet, model)
             raise
 
-    def _weights(self, source: ModelSource, signature: Any) -> Any:
-        if source.path in self._compiled:
-            return self._compiled[source.path]
-        open_torch()
-        return core.AotiModel(source.path, signature, self._runners)
-
     def _release(self, users: set[tuple[int, int]]) -> None:
         self._in_python -= users
+        for user in users & self._notes.keys():
+            del self._notes[user]
         for user in users & self._emulations.keys():
             del self._emulations[user]
         for user in users & self._users.keys():
@@ -193,7 +249,7 @@ def _first_gpu() -> Gpu:
 
 def untagged(line: str) -> str:
     """What a model's runner says, without where in the core it was said."""
-    for tag in ("[PythonRunner] ", "[GraphRunner] "):
+    for tag in ("[PythonRunner] ", "[GraphRunner] ", "[AotiModel] ", "[AotiCudaRunner] "):
         line = line.removeprefix(tag)
     return line
 

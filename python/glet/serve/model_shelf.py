@@ -1,6 +1,7 @@
 """The models that a backend can load, and the child process that compiles them first."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,13 @@ from glet.errors import ConfigError, ProfileError
 from glet.profiles.latency_csv import LatencyProfile
 from glet.serve.child import Child, describe_exit, python
 from glet.serve.compile import Progress
+from glet.serve.compile_cache import Compiled
+from glet.serve.compile_target import compiles_on_gpu
+from glet.serve.executor_env import PlainEnv
 from glet.serve.poll_loop import PollLoop
 from glet.serve.repository import Entry, Form, Repository
 from glet.serve.status import LineReader
+from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec
 from glet.wire.messages import AppState, ModelPhase, ModelSource, ModelState, Runner
 from glet.wire.repository_messages import OfferModel
@@ -50,10 +55,10 @@ class ModelShelf:
         on_change: Callable[[], None],
         say: Callable[[str], None],
         *,
-        on_gpu: bool = False,
+        gpu: DeviceInfo | None = None,
     ) -> None:
-        """`on_gpu`: networks run on a GPU. Raises ConfigError when the folder is none."""
-        self._on_gpu = on_gpu
+        """`gpu`: networks run on it. Raises ConfigError when the folder is none."""
+        self._gpu = gpu
         self._repository = Repository(folder)
         self._cache = cache
         self._profile = profile
@@ -148,6 +153,7 @@ class ModelShelf:
         if known is not None and same and source is None:
             # Compiled already.
             source = model_source(entry, known.runner, known.path)
+            source = msgspec.structs.replace(source, library=known.library, note=known.note)
         if not same:
             # What the compiler may be at is the entry before; it comes to this one after that.
             self._compiling = tuple(each for each in self._compiling if each != name)
@@ -220,8 +226,8 @@ class ModelShelf:
         if self._profile is not None:
             self._profile.shares(entry.name)
             return model_source(entry, "profiled", "")
-        if self._on_gpu:
-            return gpu_source(entry)
+        if self._gpu is not None:
+            return None if compiles_on_gpu(entry) else gpu_source(entry)
         if entry.form is not Form.PROGRAM or entry.config.runner == "python":
             return model_source(entry, "python", str(entry.folder))
         return None
@@ -259,8 +265,11 @@ class ModelShelf:
             return
         cache = ["--cache", self._cache] if self._cache else []
         folder = ["--models", str(self._repository.folder)]
-        command = python("glet.serve.compile", *folder, *cache, "--", *self._compiling)
-        compiler = self._compiler = Child(command, capture=True)
+        gpu = ["--gpu"] if self._gpu is not None else []
+        command = python("glet.serve.compile", *folder, *cache, *gpu, "--", *self._compiling)
+        shown = PlainEnv(self._gpu).variables(()) if self._gpu is not None else {}
+        environment = {**os.environ, **shown}
+        compiler = self._compiler = Child(command, capture=True, environment=environment)
         self._output = LineReader(compiler.stdout_fd)
         poll.watch(compiler.stdout_fd, lambda: self._on_output(poll))
 
@@ -279,8 +288,7 @@ class ModelShelf:
             self._compiler = self._output = None
             for name in self._compiling:
                 if name not in self._sources and name not in self._errors:
-                    why = f"model {name!r}: compiling failed: {describe_exit(code)}"
-                    self._errors[name] = why
+                    self._not_compiled(name, f"compiling failed: {describe_exit(code)}")
             self._compiling = ()
             self._compile_next(poll)
         self._on_change()
@@ -292,17 +300,35 @@ class ModelShelf:
             return
         if result.runner == "refused":
             self._errors[entry.name] = f"model {entry.name!r}: {result.reason}"
+        elif self._gpu is not None:
+            self._sources[entry.name] = gpu_source(entry, result)
         elif result.runner == "python":
             self._sources[entry.name] = model_source(entry, "python", str(entry.folder))
         else:
             self._sources[entry.name] = model_source(entry, "compiled", result.library)
         self._compiling = tuple(name for name in self._compiling if name != entry.name)
 
+    def _not_compiled(self, name: str, why: str) -> None:
+        """The compiler ended without a word about it."""
+        entry = self._entries.get(name)
+        if self._gpu is None or entry is None or entry.config.runner == "compiled":
+            self._errors[name] = f"model {name!r}: {why}"
+        else:
+            self._sources[name] = gpu_source(
+                entry, Compiled(model=name, runner="graph", reason=why)
+            )
 
-def gpu_source(entry: Entry) -> ModelSource:
-    """How an executor of a GPU loads an entry: a network, unless model.toml wants Python."""
+
+def gpu_source(entry: Entry, compiled: Compiled | None = None) -> ModelSource:
+    """How an executor of a GPU loads an entry: a network, unless model.toml wants Python.
+
+    `compiled`: what became of it where it was to be compiled for the GPU.
+    """
     runner: Runner = "python" if entry.config.runner == "python" else "graph"
-    return model_source(entry, runner, str(entry.folder))
+    source = model_source(entry, runner, str(entry.folder))
+    if compiled is None:
+        return source
+    return msgspec.structs.replace(source, library=compiled.library, note=compiled.reason)
 
 
 def model_source(entry: Entry, runner: Runner, path: str) -> ModelSource:

@@ -54,9 +54,27 @@ class Network:
         Raises ModelError when the module returns something else; what the module raises goes
         through.
         """
+        return _apart(self._outputs(inputs), inputs)
+
+    def as_module(self) -> "torch.nn.Module":
+        """The same call as a module of all inputs, to be exported; an output may be an input."""
+        import torch
+
+        network = self
+
+        class Whole(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.module = network._module
+
+            def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                return network._outputs(tensors)
+
+        return Whole()
+
+    def _outputs(self, inputs: Sequence["torch.Tensor"]) -> tuple["torch.Tensor", ...]:
         result = self._module(*(self._inward(tensor) for tensor in inputs))
-        outputs = _checked(self.name, self.signature, result, inputs[0].shape[0])
-        return _apart(outputs, inputs)
+        return _checked(self.name, self.signature, result, inputs[0].shape[0])
 
     def _inward(self, tensor: "torch.Tensor") -> "torch.Tensor":
         if self._dtype is not None and tensor.is_floating_point():

@@ -15,6 +15,7 @@ from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles.latency_csv import LatencyProfile
 from glet.serve.compile import Progress, compile_entries
 from glet.serve.compile_cache import Cache, Compiled
+from glet.serve.compile_target import compiles_on_gpu, gpu_target
 from glet.serve.model_shelf import gpu_source, model_source
 from glet.serve.repository import Entry, Repository
 from glet.types.device import DeviceInfo
@@ -71,13 +72,7 @@ class CpuTarget:
     def prepare(
         self, entries: Sequence[Entry], report: Callable[[Progress], None]
     ) -> dict[str, str]:
-        found = compile_entries(entries, self._cache, self._clock, report)
-        self._compiled |= {compiled.model: compiled for compiled in found}
-        return {
-            compiled.model: f"model {compiled.model!r}: {compiled.reason}"
-            for compiled in found
-            if compiled.runner == "refused"
-        }
+        return _refused(compile_entries(entries, self._cache, self._clock, report), self._compiled)
 
     def source(self, entry: Entry, share_pct: int) -> ModelSource:
         compiled = self._compiled[entry.name]
@@ -91,11 +86,14 @@ class CpuTarget:
 
 
 class GpuTarget:
-    """Gpulets of whole units of SMs; networks as CUDA graphs, as they would be served."""
+    """Gpulets of whole units of SMs; networks as they would be served."""
 
-    def __init__(self, info: DeviceInfo) -> None:
+    def __init__(self, info: DeviceInfo, cache: Cache, clock: Clock) -> None:
         """`info`: of kind green."""
         self.info = info
+        self._cache = cache
+        self._clock = clock
+        self._compiled: dict[str, Compiled] = {}
 
     def shares(self, models: Sequence[str]) -> tuple[int, ...]:
         return unit_shares(self.info.units, self.info.bad_units)
@@ -107,14 +105,29 @@ class GpuTarget:
     def prepare(
         self, entries: Sequence[Entry], report: Callable[[Progress], None]
     ) -> dict[str, str]:
-        return {}
+        wanted = [entry for entry in entries if compiles_on_gpu(entry)]
+        if not wanted:
+            return {}
+        target = gpu_target(self.info)
+        found = compile_entries(wanted, self._cache, self._clock, report, target)
+        return _refused(found, self._compiled)
 
     def source(self, entry: Entry, share_pct: int) -> ModelSource:
-        return gpu_source(entry)
+        return gpu_source(entry, self._compiled.get(entry.name))
 
     def probe(self) -> ModelSource | None:
         entry = Repository(resource("probes")).entry("memory_gpu")
         return gpu_source(entry)
+
+
+def _refused(found: Sequence[Compiled], kept: dict[str, Compiled]) -> dict[str, str]:
+    """Keeps what was compiled; model -> why it cannot be served."""
+    kept |= {compiled.model: compiled for compiled in found}
+    return {
+        compiled.model: f"model {compiled.model!r}: {compiled.reason}"
+        for compiled in found
+        if compiled.runner == "refused"
+    }
 
 
 def unit_shares(units: int, bad: Collection[int] = (), most: int = 8) -> tuple[int, ...]:

@@ -269,6 +269,8 @@ def _contradictions(entry: Entry) -> list[str]:
         return [f"{tensor!r} is of bytes, which needs model.py; this is {entry.form.value}"]
     if entry.form is not Form.PROGRAM and entry.config.runner == "compiled":
         return [f"runner = 'compiled' needs model.pt2, this is {entry.form.value}"]
+    if entry.form is not Form.PROGRAM and entry.config.compile == "aoti":
+        return [f"compile = 'aoti' needs model.pt2, this is {entry.form.value}"]
     try:
         if entry.form is Form.PROGRAM:
             program = read_program(entry.path)

@@ -15,10 +15,11 @@ WANTED = f">= {FIRST[0]}.{FIRST[1]} and < {BEFORE[0]}.{BEFORE[1]}"
 
 
 class TorchInstall(msgspec.Struct, frozen=True):
-    """An installed torch."""
+    """An installed torch. `cuda`: the version of CUDA that it was built for, or empty."""
 
     version: str
     libtorch_cpu: Path
+    cuda: str = ""
 
 
 def find_torch() -> TorchInstall:
@@ -37,7 +38,17 @@ def find_torch() -> TorchInstall:
     library = Path(found.origin).parent / "lib" / "libtorch_cpu.so"
     if not library.is_file():
         raise DeviceError(f"torch {installed} has no {library}; pip install 'glet[torch]'")
-    return TorchInstall(installed, library)
+    return TorchInstall(installed, library, cuda_of(Path(found.origin).with_name("version.py")))
+
+
+def cuda_of(version_file: Path) -> str:
+    """What torch/version.py says of CUDA: `13.0`, or '' for a build without."""
+    try:
+        text = version_file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    said = re.search(r"^cuda\b[^=\n]*= *['\"]([^'\"]+)['\"]", text, re.MULTILINE)
+    return said[1] if said else ""
 
 
 def is_supported(installed: str) -> bool:

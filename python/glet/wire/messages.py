@@ -83,9 +83,9 @@ class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s.
 
-    `runner` is what computes: a ModelSource's, or `eager` where a CUDA graph could not be captured,
-    for the reason in `note`. `memory_mb` is all that it needs, also beyond the known parts; 0 where
-    that is not known.
+    `runner` is what computes: a ModelSource's, `compiled` also on a GPU, or `eager` where a CUDA
+    graph could not be captured; `note` has the reason why it is not what was meant. `memory_mb` is
+    all that it needs, also beyond the known parts; 0 where that is not known.
     """
 
     name: str
@@ -188,7 +188,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """What an executor needs to load a model. `path` is the compiled package or the entry's folder.
 
-    Runner `graph` is a network of torch on a GPU. `compute_ms` is what a `profiled` runner takes.
+    Runner `graph` is a network of torch on a GPU: compiled for it in `library`, else captured into
+    CUDA graphs; `note` says why it is not compiled where it was to be. `compute_ms` is what a
+    `profiled` runner takes.
     """
 
     name: str
@@ -197,6 +199,8 @@ class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     slo_ms: float
     max_batch: int
     path: str = ""
+    library: str = ""
+    note: str = ""
     compute_ms: LatencyPoints = ()
 
 

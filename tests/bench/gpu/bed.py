@@ -1,7 +1,8 @@
-"""A plan on gpulets of this process, set up by the code that executors run, and load for it.
+"""A plan on gpulets of this process, set up by the code that executors run.
 
 `GPULETS` is the one switch between kinds of gpulets. Steps go through serve/step_worker.py, models
-through serve/model_loader.py, requests through the core's router and engine.
+through serve/model_loader.py, requests through the core's router and engine (bed_load.py). What
+needs processes of its own is in bed_processes.py.
 """
 
 import select
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
-import numpy as np
+from bed_load import BedLoad, InProcess, Route
 from bed_models import Models
 from lines import ROOT, say
 from study import Study
@@ -20,10 +21,8 @@ from glet.config.cluster import BackendConfig
 from glet.config.load import nearest
 from glet.errors import ConfigError, DeviceError, GletError
 from glet.native import core
-from glet.observe.report import LoadedModel, report
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet, arrange
-from glet.plan.problem import Task
 from glet.plan.units import place_units
 from glet.serve.gpus import gpu_device
 from glet.serve.step_worker import StepWorker
@@ -42,38 +41,33 @@ from glet.wire.messages import (
     Step,
     StepDone,
 )
-from glet.workload.arrivals import PoissonArrivals
-from glet.workload.sample import random_inputs
 
 CAPACITY = 8192
 STEP_LIMIT_S = 600.0
-RUN_LIMIT_S = 120.0
 DRAIN_MS = 2000.0
-
-Routes = list[tuple[Any, int, int, float]]
 
 
 class Gpulets(NamedTuple):
     """A kind: what a step that adds a gpulet says, and how its models are launched.
 
-    `why_not` says why this process cannot have them at all.
+    `load`: `in process`, or over the `wire` into executors, one of them or one per gpulet.
     """
 
     kind: str
     launch: str
     emulated: bool = False
-    why_not: str = ""
+    load: str = "in process"
+    per_gpulet: bool = False
 
 
 GPULETS = {
     "profiled": Gpulets("profiled", "emulated", emulated=True),
     "cpu": Gpulets("cpu", "compiled"),
     "green": Gpulets("green", "graph"),
-    "mps": Gpulets(
-        "mps",
-        "graph",
-        why_not="each gpulet is a process of its own; load in process reaches one process only",
-    ),
+    "mps": Gpulets("mps", "graph", load="wire", per_gpulet=True),
+    # What the wire costs, for comparing mps with.
+    "green-wire": Gpulets("green", "graph", load="wire"),
+    "profiled-wire": Gpulets("profiled", "emulated", emulated=True, load="wire"),
 }
 
 
@@ -82,8 +76,6 @@ def gpulets_of(kind: str, study: Study | None) -> Gpulets:
     if kind not in GPULETS:
         raise ConfigError(f"no kind of gpulet is called {kind!r}; {nearest(kind, GPULETS)}")
     found = GPULETS[kind]
-    if found.why_not:
-        raise ConfigError(f"gpulets of kind {kind!r}: {found.why_not}")
     if study is not None and study.emulated and not found.emulated:
         raise ConfigError(
             f"profile {study.profile.type!r} is of no real device; --kind profiled emulates it"
@@ -96,8 +88,8 @@ def device_of(gpulets: Gpulets, type_name: str) -> DeviceInfo:
 
     Raises ConfigError where there is no such GPU.
     """
-    if gpulets.kind == "green":
-        return gpu_device("green", BackendConfig(name="bench", type=type_name))
+    if gpulets.kind == "green" or gpulets.kind == "mps":
+        return gpu_device(gpulets.kind, BackendConfig(name="bench", type=type_name))
     cores = tuple(core.usable_cores()) if gpulets.kind == "cpu" else ()
     return DeviceInfo(
         name="bench",
@@ -132,17 +124,17 @@ class Bed:
         self, gpulets: Gpulets, models: Models, study: Study | None, margin_ms: float
     ) -> None:
         """`study` gives latencies, where they need not be measured, and slowdowns."""
-        self.engine: Any = core.Engine()
         self._gpulets = gpulets
         self._models = models
         self._study = study
         self._margin_ms = margin_ms
-        self._steps = StepWorker(self.engine, SystemClock(), runners=64)
-        self._number = 0
         self.numbers: dict[str, int] = {}
         self.priorities: dict[str, int] = {}  # of streams, by model
         self.latency_ms: dict[tuple[int, str], LatencyPoints] = {}
+        # What computes, and why it is not what was meant.
+        self.runners: dict[tuple[int, str], tuple[str, str]] = {}
         self._measured_ms: dict[tuple[str, int], LatencyPoints] = {}
+        self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -155,10 +147,26 @@ class Bed:
     ) -> None:
         self.close()
 
+    def _open(self) -> None:
+        self._engine: Any = core.Engine()
+        self._steps = StepWorker(self._engine, SystemClock(), runners=64)
+
     def close(self) -> None:
         """Stops all gpulets."""
         self._steps.close(patience_s=5.0)
-        self.engine.close()
+        self._engine.close()
+
+    def new_load(self) -> BedLoad:
+        """Load for models of the bed, not started."""
+        return InProcess()
+
+    def route(self, gpulet: int, model: str, weight: float = 1.0) -> Route:
+        """To a gpulet that has the model."""
+        return Route(self._engine, gpulet, self.numbers[model], weight)
+
+    def measure_ns(self, gpulet: int, model: str, batch: int, repeats: int) -> list[int]:
+        """How long batches took."""
+        return list(self._engine.measure(gpulet, self.numbers[model], batch, repeats))
 
     def perform(self, step: Step) -> StepDone:
         """Waits for it. Raises DeviceError with what the executor would have told its backend."""
@@ -170,16 +178,16 @@ class Bed:
             raise DeviceError(f"{type(step).__name__}: {why}")
         return done[0]
 
-    def apply(self, plan: Plan, device: DeviceInfo) -> dict[str, Routes]:
+    def apply(self, plan: Plan, device: DeviceInfo) -> dict[str, list[Route]]:
         """Adds the plan's gpulets; routes by model. Those of 100 % lie above each other."""
-        routes: dict[str, Routes] = {}
+        routes: dict[str, list[Route]] = {}
         placed = _place(plan.gpulets, device)
         for gpulet in placed:
             self.add(gpulet)
             for share in gpulet.models:
                 self.load(gpulet, share, self._slowdown(gpulet, share, placed))
                 weight = share.rate_rps or 1.0
-                route = (self.engine, gpulet.number, self.numbers[share.model], weight)
+                route = self.route(gpulet.number, share.model, weight)
                 routes.setdefault(share.model, []).append(route)
         return routes
 
@@ -213,6 +221,7 @@ class Bed:
             )
         )
         self.latency_ms[(gpulet.number, share.model)] = done.latency_ms
+        self.runners[(gpulet.number, share.model)] = done.runner, done.note
         self._measured_ms[(share.model, gpulet.share_pct)] = done.latency_ms
 
     def resize(self, gpulet: PlacedGpulet, share: ModelShare) -> None:
@@ -294,70 +303,6 @@ def _place(gpulets: Sequence[GpuletPlan], device: DeviceInfo) -> tuple[PlacedGpu
     if wrong:
         raise ConfigError(wrong[0])
     return placed
-
-
-class Load(NamedTuple):
-    """Poisson arrivals, open loop. What is sent in the first `warm_s` is not looked at."""
-
-    factor: float
-    seconds: float
-    warm_s: float
-    seed: int
-
-
-def run_load(
-    models: Models, routes: dict[str, Routes], tasks: Sequence[Task], load: Load
-) -> dict[str, Any]:
-    """The report of `glet load` over the requests after the warm-up.
-
-    Raises DeviceError when the run does not end.
-    """
-    made: Any = core.EngineLoad(drain_s=10.0)
-    rngs = np.random.default_rng(load.seed).spawn(len(tasks))
-    for task, rng in zip(tasks, rngs, strict=True):
-        add_task(made, models, routes[task.model], task, (load, rng))
-    records = finished(made, load.warm_s + load.seconds)
-    records = records[records["intended_ns"] >= load.warm_s * 1e9]
-    known = [LoadedModel(name=task.model, slo_ms=task.slo_ms) for task in tasks]
-    return report(records, known, load.seconds, device="bench", emulated=False)
-
-
-def add_task(
-    made: Any,
-    models: Models,
-    routes: Routes,
-    task: Task,
-    drawn: tuple[Load, np.random.Generator],
-) -> int:
-    """One model's arrivals; its number in the records."""
-    load, rng = drawn
-    span_s = load.warm_s + load.seconds
-    times_s = PoissonArrivals().times_s(task.rate_rps * load.factor, span_s, rng)
-    number: int = made.add_model(
-        [staged(models, task.model, rng)],
-        (times_s * 1e9).astype(np.int64),
-        routes,
-        deadline_ms=task.slo_ms,
-        slo_ms=task.slo_ms,
-    )
-    return number
-
-
-def staged(models: Models, model: str, rng: np.random.Generator) -> list[Any]:
-    """One request's inputs, made up."""
-    specs = [(s.name, s.dtype, s.shape) for s in models.source(model, 100).signature.inputs]
-    return [array for _, array in random_inputs(specs, rng)]
-
-
-def finished(made: Any, seconds: float) -> Any:
-    """Starts the load, waits for its end; the records."""
-    try:
-        made.start()
-        if not made.wait(seconds + RUN_LIMIT_S):
-            raise DeviceError("the load did not end")
-        return made.records()
-    finally:
-        made.close()
 
 
 def one_gpulet(

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 from lines import say
 from study import Study
 
 from glet.clock import Clock
 from glet.config.load import nearest
+from glet.config.model import CompileChoice
 from glet.errors import ConfigError
 from glet.serve.compile import Progress
 from glet.serve.compile_cache import Cache, default_cache
 from glet.serve.profiler_device import CpuTarget, GpuTarget, Target
 from glet.serve.repository import Repository
-from glet.types.device import DeviceInfo
+from glet.types.device import GPU_KINDS, DeviceInfo
 from glet.types.model import Signature, TensorSpec
 from glet.wire.messages import ModelSource
 
@@ -52,21 +54,32 @@ class EmulatedModels:
 class StoredModels:
     """Models of a repository, compiled for this machine once. lenet stands for lenet1 to lenet6."""
 
-    def __init__(self, folder: Path, names: Sequence[str], info: DeviceInfo, clock: Clock) -> None:
-        """Raises ConfigError for a model that is not there or cannot be compiled."""
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        info: DeviceInfo,
+        clock: Clock,
+        compile_by: CompileChoice | None = None,
+    ) -> None:
+        """`compile_by` holds in place of what each model.toml says.
+
+        Raises ConfigError for a model that is not there or cannot be compiled.
+        """
         repository = Repository(folder)
         there = repository.names()
-        self._target: Target = (
-            GpuTarget(info)
-            if info.kind == "green"
-            else CpuTarget(info, Cache(default_cache(), clock), clock)
-        )
+        kind = GpuTarget if info.kind in GPU_KINDS else CpuTarget
+        self._target: Target = kind(info, Cache(default_cache(), clock), clock)
         self._entries = {}
         for name in names:
             base = name if name in there else name.rstrip("0123456789")
             if base not in there:
                 raise ConfigError(f"{folder}: has no model {name!r}; {nearest(name, there)}")
-            self._entries[name] = repository.entry(base)
+            entry = repository.entry(base)
+            config = msgspec.structs.replace(
+                entry.config, compile=compile_by or entry.config.compile
+            )
+            self._entries[name] = msgspec.structs.replace(entry, config=config)
         unique = {entry.name: entry for entry in self._entries.values()}
         failed = self._target.prepare(list(unique.values()), self._tell)
         if failed:

@@ -19,16 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bed import (
-    GPULETS,
-    Bed,
-    Load,
-    device_of,
-    gpulets_of,
-    run_load,
-    run_main,
-)
+from bed import GPULETS, Bed, device_of, gpulets_of, run_main
+from bed_load import Load, run_load
 from bed_models import EmulatedModels, Models, StoredModels
+from bed_processes import a_bed
 from lines import ROOT, emit, load_average, say
 from search import bisect
 from study import (
@@ -71,9 +65,9 @@ class Cell:
     """One system on one workload: its gpulets stay while the load changes."""
 
     def __init__(
-        self, models: Models, routes: dict[str, Any], tasks: tuple[Task, ...], args: Any
+        self, beds: tuple[Bed, Models], routes: dict[str, Any], tasks: tuple[Task, ...], args: Any
     ) -> None:
-        self._models = models
+        self._bed, self._models = beds
         self._routes = routes
         self._tasks = tasks
         self._args = args
@@ -106,7 +100,8 @@ class Cell:
         return run.good >= GOOD
 
     def _run(self, load: Load) -> Run:
-        found = run_load(self._models, self._routes, self._tasks, load)
+        made = self._bed.new_load()
+        found = run_load(made, self._models, self._routes, self._tasks, load)
         lag_ms = found["send_lag_p99_ms"] or 0.0
         lagged = lag_ms > LAG_ALLOWED * min(task.slo_ms for task in self._tasks)
         shares = [good_share(model) for model in found["models"].values() if model["sent"]]
@@ -152,11 +147,15 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
         "kind": args.kind,
         "emulated": gpulets.emulated,
         "launch": gpulets.launch,
+        "load": gpulets.load,
         "seconds": args.seconds,
         "seeds": args.seeds,
         "stretch": study.stretch,
         "latency_ratio": args.latency_ratio,
     }
+    if name == "streams-priority" and gpulets.kind == "mps":
+        say(f"  {scenario}, {name}: streams of several processes have no order; left out")
+        return
     if name.startswith("streams") and gpulets.emulated:
         say(f"  {scenario}, {name}: an emulated device does not say what free streams do; left out")
         return
@@ -169,11 +168,11 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
         emit("goodput", params, rate_rps=0.0, predicted_rps=0.0, of_fluid=0.0, gpulets=0,
              fluid_rps=fluid_rps, lagged=False, load=load_average())  # fmt: skip
         return
-    with Bed(gpulets, models, study, args.margin_ms) as bed:
+    with a_bed(gpulets, models, study, args.margin_ms) as bed:
         if name == "streams-priority":
             bed.priorities = priorities(tasks)
         routes = bed.apply(system.plan, device_of(gpulets, study.profile.type))
-        cell = Cell(models, routes, tasks, args)
+        cell = Cell((bed, models), routes, tasks, args)
         emit("goodput", params, **figures(cell, system, tasks, study), load=load_average())
 
 

@@ -13,19 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bed import (
-    Bed,
     Gpulets,
-    Load,
     above_each_other,
-    add_task,
     device_of,
-    finished,
     gpulets_of,
     on_units,
     one_gpulet,
     run_main,
 )
+from bed_load import BedLoad, Load, add_task, finished
 from bed_models import Models, StoredModels
+from bed_processes import a_bed
 from lines import emit, load_average
 
 from glet.clock import SystemClock
@@ -64,6 +62,12 @@ MECHANISMS = {
         "streams-priority": Mechanism("green", 100, 100, overlap=True, priority=-5),
         "green": Mechanism("green", 15, 80, overlap=False),
     },
+    # Processes: without caps each may take the whole device, with them no more than its share.
+    "mps": {
+        "mps": Mechanism("mps", 100, 100, overlap=True),
+        "mps-capped": Mechanism("mps", 15, 80, overlap=False),
+        "green-wire": Mechanism("green-wire", 15, 80, overlap=False),
+    },
 }
 
 
@@ -82,7 +86,7 @@ def seats(mechanism: Mechanism, shares: tuple[ModelShare, ModelShare]) -> list[P
         one_gpulet(1, mechanism.aggressor_pct, cores[1], aggressor),
     ]
     device = device_of(gpulets_of(mechanism.kind, None), "bench")
-    if mechanism.kind == "green" and mechanism.overlap:
+    if device.kind == "green" and mechanism.overlap:
         return above_each_other(placed, device)
     return on_units(placed, device)
 
@@ -91,7 +95,7 @@ def run(
     gpulets: Gpulets, models: Models, placed: list[PlacedGpulet], priority: int, args: Any
 ) -> dict[str, Any]:
     """The victim's report, beside the aggressor when two are placed."""
-    with Bed(gpulets, models, None, margin_ms=0.0) as bed:
+    with a_bed(gpulets, models, None, margin_ms=0.0) as bed:
         bed.priorities = {placed[0].models[0].model: priority}
         tasks = []
         for gpulet in placed:
@@ -105,10 +109,10 @@ def run(
             rate_rps = load * 1000.0 * share.batch / batch_ms
             slo_ms = FAR_MS if is_victim else 10.0 * batch_ms
             tasks.append(Task(model=share.model, rate_rps=rate_rps, slo_ms=slo_ms))
-        made: Any = core.EngineLoad(drain_s=10.0)
+        made: BedLoad = bed.new_load()
         span = Load(1.0, args.seconds, WARM_S, seed=0)
         for gpulet, task in zip(placed, tasks, strict=True):
-            routes = [(bed.engine, gpulet.number, bed.numbers[task.model], 1.0)]
+            routes = [bed.route(gpulet.number, task.model)]
             add_task(made, models, routes, task, (span, np.random.default_rng(gpulet.number)))
         records = finished(made, WARM_S + args.seconds)
     records = records[records["intended_ns"] >= WARM_S * 1e9]
@@ -146,11 +150,13 @@ def main() -> None:
         ModelShare(model=args.aggressor, batch=args.aggressor_batch),
     )
     for name, mechanism in MECHANISMS[args.kind].items():
+        gpulets = gpulets_of(mechanism.kind, None)
         placed = seats(mechanism, shares)
         alone = run(gpulets, models, placed[:1], mechanism.priority, args)
         beside = run(gpulets, models, placed, mechanism.priority, args)
         params = {"kind": args.kind, "mechanism": name, "victim": args.victim,
-                  "aggressor": args.aggressor, "seconds": args.seconds}  # fmt: skip
+                  "aggressor": args.aggressor, "seconds": args.seconds,
+                  "load": gpulets.load}  # fmt: skip
         emit("isolation", params, alone_p50_ms=alone["p50_ms"], alone_p99_ms=alone["p99_ms"],
              **beside, p99_over_alone=beside["p99_ms"] / alone["p99_ms"],
              load=load_average())  # fmt: skip

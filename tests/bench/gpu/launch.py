@@ -3,10 +3,12 @@
 overhead  submit to answer less the runner's own time, of one batch at a time: on a null runner, so
           that the engine (admission, batching, copying, waking up, completion) is all there is
 eager     a batch through torch's own call of the exported program, beside the same batch through
-          the engine's runner (compiled on a CPU, a replayed graph on a GPU); needs --models
+          the engine's runner (compiled on a CPU, on a GPU a replayed graph or, with --ways aoti,
+          what AOTInductor compiled for it); needs --models
 
   launch.py
   launch.py --kind cpu --models models --names lenet mobilenet_v2
+  launch.py --kind green --models models --names resnet50 --ways graph aoti
 """
 
 import argparse
@@ -23,15 +25,17 @@ from bed import (
     on_units,
     one_gpulet,
     run_main,
-    staged,
 )
+from bed_load import staged
 from bed_models import StoredModels
-from lines import emit, load_average
+from lines import emit, load_average, say
 from load_rate import FLOATS, MAX_BATCH, null_engine
 
 from glet.clock import Clock, SystemClock
+from glet.config.model import CompileChoice
 from glet.native import core
-from glet.serve.repository import Repository
+from glet.serve.network import load_network
+from glet.serve.repository import Entry, Repository
 from glet.types.plan import ModelShare
 
 BATCHES = (1, 8, 32)
@@ -63,24 +67,36 @@ def overhead(batch: int, batches: int) -> dict[str, Any]:
     }
 
 
-def eager_ms(path: Path, arrays: list[Any], batch: int, timed: tuple[int, Clock]) -> float:
+def eager_ms(entry: Entry, arrays: list[Any], batch: int, timed: tuple[int, Clock]) -> float:
     """Median of torch's own call of the program, one thread as a gpulet of one core has it."""
     import torch
 
     repeats, clock = timed
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module = torch.export.load(str(path)).module().to(device)
     stacked = [np.repeat(array[None], batch, axis=0) for array in arrays]
     inputs = [torch.from_numpy(array).to(device) for array in stacked]
+    call = eager_call(entry, device)
 
     def once() -> None:
-        module(*inputs)
+        call(inputs)
         if device == "cuda":
             torch.cuda.synchronize()
 
     with torch.inference_mode():
         return timed_ms(once, repeats, clock)
+
+
+def eager_call(entry: Entry, device: str) -> Callable[[list[Any]], object]:
+    """On a GPU in the precision that model.toml says, on a CPU as the model was saved."""
+    import torch
+
+    network = load_network(entry) if device == "cuda" else None
+    if network is not None:
+        network.move(device)
+        return network
+    module = torch.export.load(str(entry.path)).module()
+    return lambda inputs: module(*inputs)
 
 
 def timed_ms(once: Callable[[], None], repeats: int, clock: Clock) -> float:
@@ -96,11 +112,17 @@ def timed_ms(once: Callable[[], None], repeats: int, clock: Clock) -> float:
 
 
 def compare(args: Any) -> None:
-    """A line per model and batch."""
+    """A line per way, model and batch."""
+    for way in args.ways:
+        compare_way(way, args)
+
+
+def compare_way(way: CompileChoice, args: Any) -> None:
+    """What models are to be is not what they are where that fails: `launch` says what ran."""
     gpulets = gpulets_of(args.kind, None)
     clock = SystemClock()
     device = device_of(gpulets, args.kind)
-    models = StoredModels(args.models, args.names, device, clock)
+    models = StoredModels(args.models, args.names, device, clock, way)
     cores = core.usable_cores()[:1] if args.kind == "cpu" else []
     for name in args.names:
         entry = Repository(args.models).entry(name)
@@ -110,12 +132,15 @@ def compare(args: Any) -> None:
             (place,) = on_units([lone], device)
             bed.add(place)
             bed.load(place, place.models[0])
+            runner, note = bed.runners[(0, name)]
+            if note:
+                say(f"  {name} runs as {runner}: {note}")
             for batch in [b for b in BATCHES if b <= entry.config.max_batch]:
-                took_ns = bed.engine.measure(0, bed.numbers[name], batch, args.repeats)
+                took_ns = bed.measure_ns(0, name, batch, args.repeats)
                 engine_ms = float(np.median(took_ns)) / 1e6
-                eager = eager_ms(entry.path, arrays, batch, (args.repeats, clock))
+                eager = eager_ms(entry, arrays, batch, (args.repeats, clock))
                 params = {"what": "eager", "kind": args.kind, "model": name, "batch": batch,
-                          "share_pct": args.share, "launch": gpulets.launch}  # fmt: skip
+                          "share_pct": args.share, "way": way, "launch": runner}  # fmt: skip
                 emit("launch", params, eager_ms=eager, engine_ms=engine_ms,
                      eager_over_engine=eager / engine_ms, load=load_average())  # fmt: skip
 
@@ -128,6 +153,8 @@ def main() -> None:
     parser.add_argument("--kind", default="cpu", help=f"of gpulets: {', '.join(GPULETS)}")
     parser.add_argument("--models", type=Path, help="model repository; without it no eager rows")
     parser.add_argument("--names", nargs="+", default=["lenet"], metavar="NAME")
+    parser.add_argument("--ways", nargs="+", default=["graph"], choices=["graph", "aoti"],
+                        help="of a GPU: as `compile` in model.toml")  # fmt: skip
     parser.add_argument("--share", type=int, default=50, metavar="PCT", help="of the device")
     parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args()

@@ -12,68 +12,54 @@ resize one gpulet keeps its model and gets another share, there and back.
 """
 
 import argparse
-import os
-import select
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import zmq
 from bed import (
     GPULETS,
     Bed,
     Gpulets,
-    Load,
-    add_task,
     device_of,
     gpulets_of,
     on_units,
     one_gpulet,
     run_main,
 )
+from bed_load import BedLoad, Load, OverWire, Route, add_task
 from bed_models import EmulatedModels, Models, StoredModels
+from bed_processes import World, a_bed
 from lines import ROOT, emit, load_average, say
 from study import Study, read_study
 
 from glet.clock import Clock, SystemClock
-from glet.errors import DeviceError
+from glet.errors import ConfigError, DeviceError
 from glet.native import core
 from glet.observe.report import LoadedModel, model_report
 from glet.plan.layout import PlacedGpulet
 from glet.plan.problem import Task
-from glet.serve.child import Child, python
-from glet.serve.executor import ExecutorOptions
 from glet.types.plan import ModelShare
-from glet.wire.channel import RouterChannel
-from glet.wire.messages import (
-    VERSION,
-    AddGpulet,
-    ExecutorReady,
-    ExecutorToBackend,
-    Hello,
-    Limits,
-    LoadModel,
-    StepDone,
-)
+from glet.wire.messages import AddGpulet, Limits, LoadModel
 
 FIRST_BATCH_LIMIT_S = 60.0
 LOOK_S = 0.0005
-LIMIT_MS = 60_000
 LONGEST_S = 3600.0
 
 
 class Move:
     """Moves one model between two places of a bed while a load runs."""
 
-    def __init__(self, bed: Bed, load: Any, share: ModelShare, places: list[PlacedGpulet]) -> None:
-        self._bed = bed
-        self._load = load
+    def __init__(
+        self, beds: tuple[Bed, BedLoad], share: ModelShare, places: list[PlacedGpulet]
+    ) -> None:
+        self._bed, self._load = beds
         self._share = share
         self._places = places
         self._next = len(places)
         self._here = places[0]
+        # Nobody tells when an executor began a batch.
+        self._over_wire = isinstance(self._load, OverWire)
 
     def once(self, clock: Clock) -> dict[str, float]:
         """Milliseconds from the decision to each point of one change."""
@@ -85,28 +71,29 @@ class Move:
         added_ns = core.now_ns()
         self._bed.load(place, self._share)
         loaded_ns = core.now_ns()
-        number = self._bed.numbers[self._share.model]
-        self._load.set_routes(0, [(self._bed.engine, place.number, number, 1.0)])
+        route = self._bed.route(place.number, self._share.model)
+        self._load.set_routes(self._share.model, [route])
         routed_ns = core.now_ns()
-        first_ns = self._first_batch_ns(place.number, clock)
+        first_ns = None if self._over_wire else self._first_batch_ns(route, clock)
         self._bed.remove(self._here.number)
         self._here = place
         points = {
             "added": added_ns,
             "loaded": loaded_ns,
             "routed": routed_ns,
-            "first_batch": first_ns,
         }
+        if first_ns is not None:
+            points["first_batch"] = first_ns
         return {name: (at_ns - start_ns) / 1e6 for name, at_ns in points.items()}
 
-    def _first_batch_ns(self, gpulet: int, clock: Clock) -> int:
+    def _first_batch_ns(self, route: Route, clock: Clock) -> int:
         until_s = clock.now_s() + FIRST_BATCH_LIMIT_S
         while clock.now_s() < until_s:
-            found: int | None = self._load.first_batch_ns(0, self._bed.engine, gpulet)
+            found = self._load.first_batch_ns(self._share.model, route)
             if found is not None:
                 return found
             clock.sleep_s(LOOK_S)
-        raise DeviceError(f"no batch on gpulet {gpulet} within {FIRST_BATCH_LIMIT_S:g} s")
+        raise DeviceError(f"no batch on gpulet {route.gpulet} within {FIRST_BATCH_LIMIT_S:g} s")
 
 
 class Resize:
@@ -146,20 +133,20 @@ def change(gpulets: Gpulets, models: Models, study: Study | None, args: Any) -> 
     clock = SystemClock()
     places = places_of(gpulets, args.share)
     share = ModelShare(model=args.model, batch=args.batch)
-    with Bed(gpulets, models, study, margin_ms=0.5) as bed:
+    with a_bed(gpulets, models, study, margin_ms=0.5) as bed:
         bed.add(places[0])
         bed.load(places[0], share)
         points = dict(bed.latency_ms[(0, args.model)])
         batch_ms = points[min(args.batch, max(points))]
         rate_rps = 0.5 * 1000.0 * min(args.batch, max(points)) / batch_ms
         task = Task(model=args.model, rate_rps=rate_rps, slo_ms=args.slo_over_batch * batch_ms)
-        made: Any = core.EngineLoad(drain_s=10.0)
+        made = bed.new_load()
         try:
             span = Load(1.0, min(LONGEST_S, 2e6 / rate_rps), 0.0, seed=0)
-            routes = [(bed.engine, 0, bed.numbers[args.model], 1.0)]
+            routes = [bed.route(0, args.model)]
             add_task(made, models, routes, task, (span, np.random.default_rng(0)))
             made.start()
-            one: Move | Resize = Move(bed, made, share, places)
+            one: Move | Resize = Move((bed, made), share, places)
             if args.change == "resize":
                 halved = msgspec.structs.replace(places[1], share_pct=args.share // 2)
                 halves = on_units([halved], device_of(gpulets, "bench"))
@@ -200,76 +187,31 @@ def quantiles(times: list[dict[str, float]]) -> dict[str, float]:
     return figures
 
 
-def process_ms(gpulets: Gpulets, models: Models, args: Any) -> float:
+def process_ms(world: World, gpulets: Gpulets, models: Models, args: Any) -> float:
     """Milliseconds from the decision until a new executor process has the gpulet and the model."""
     place = places_of(gpulets, args.share)[0]
-    with tempfile.TemporaryDirectory() as run, zmq.Context() as context:
-        hello = Hello(version=VERSION, role="backend", name="bench")
-        channel: RouterChannel[Any] = RouterChannel(
-            context, f"ipc://{run}/control", ExecutorToBackend, hello
+    source = models.source(args.model, args.share)
+    start_ns = core.now_ns()
+    executor = world.start((place,))
+    executor.perform(
+        AddGpulet(
+            step=1,
+            gpulet=0,
+            kind=gpulets.kind,
+            share_pct=args.share,
+            cores=place.cores,
+            units=place.units,
         )
-        start_ns = core.now_ns()
-        options = ExecutorOptions(
-            backend="bench",
-            executor=0,
-            generation=1,
-            control=channel.endpoint,
-            data=f"ipc://{run}/data",
-            parent_pid=os.getpid(),
-            drain_s=0.0,
-            runners=2,
-            log_level="warning",
-        )
-        child = Child(python("glet.serve.executor", msgspec.json.encode(options).decode()))
-        try:
-            peer, _ = wait_for(channel, child, ExecutorReady)
-            channel.send(
-                peer,
-                AddGpulet(
-                    step=1,
-                    gpulet=0,
-                    kind=gpulets.kind,
-                    share_pct=args.share,
-                    cores=place.cores,
-                    units=place.units,
-                ),
-            )
-            done(wait_for(channel, child, StepDone)[1])
-            source = models.source(args.model, args.share)
-            limits = Limits(batch=1, time_share=1.0, capacity=16, margin_ms=0.0)
-            # Any latency will do: measuring it is no part of a change.
-            points = ((1, 1.0), (max(2, source.max_batch), 1.0))
-            channel.send(
-                peer,
-                LoadModel(
-                    step=2, gpulet=0, model=0, source=source, limits=limits, latency_ms=points
-                ),
-            )
-            done(wait_for(channel, child, StepDone)[1])
-            return (core.now_ns() - start_ns) / 1e6
-        finally:
-            child.kill()
-            child.close()
-            channel.close()
-
-
-def wait_for(channel: Any, child: Child, kind: type[Any]) -> tuple[bytes, Any]:
-    """The next message of that kind. Raises DeviceError when the process ends before."""
-    poller = zmq.Poller()
-    poller.register(channel.socket, zmq.POLLIN)
-    poller.register(child.exit_fd, select.POLLIN)
-    while True:
-        for peer, message in channel.receive():
-            if isinstance(message, kind):
-                return peer, message
-        if not poller.poll(LIMIT_MS) or child.exit_code() is not None:
-            raise DeviceError(f"the executor did not get as far as {kind.__name__}")
-
-
-def done(message: StepDone) -> None:
-    """Raises DeviceError for a step that failed."""
-    if message.error:
-        raise DeviceError(message.error)
+    )
+    # Any latency will do: measuring it is no part of a change.
+    points = ((1, 1.0), (max(2, source.max_batch), 1.0))
+    limits = Limits(batch=1, time_share=1.0, capacity=16, margin_ms=0.0)
+    executor.perform(
+        LoadModel(step=2, gpulet=0, model=0, source=source, limits=limits, latency_ms=points)
+    )
+    took_ms = (core.now_ns() - start_ns) / 1e6
+    world.end(executor)
+    return took_ms
 
 
 def main() -> None:
@@ -289,19 +231,22 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5, help="of executor processes")
     args = parser.parse_args()
     clock = SystemClock()
-    study = read_study(args.profile, "none") if args.kind != "cpu" else None
-    gpulets = gpulets_of(args.kind, study)
+    gpulets = gpulets_of(args.kind, None)
+    study = read_study(args.profile, "none") if gpulets.emulated else None
+    if args.change == "resize" and gpulets.per_gpulet:
+        raise ConfigError("a gpulet of a process of its own is not resized; --change move")
     models: Models
     if gpulets.emulated and study is not None:
         models = EmulatedModels(study)
     elif args.models is not None:
-        models = StoredModels(args.models, [args.model], device_of(gpulets, "cpu"), clock)
+        models = StoredModels(args.models, [args.model], device_of(gpulets, args.kind), clock)
     else:
         parser.error(f"--kind {args.kind} needs --models DIR")
     params = {
         "kind": args.kind,
         "emulated": gpulets.emulated,
         "launch": gpulets.launch,
+        "load": gpulets.load,
         "model": args.model,
         "share_pct": args.share,
         "change": args.change,
@@ -309,12 +254,14 @@ def main() -> None:
     }
     found = change(gpulets, models, study, args)
     processes = []
-    for _ in range(args.starts):
-        processes.append(process_ms(gpulets, models, args))
-        say(f"  an executor process was ready after {processes[-1]:.0f} ms")
+    with World(gpulets) as world:
+        for _ in range(args.starts):
+            processes.append(process_ms(world, gpulets, models, args))
+            say(f"  an executor process was ready after {processes[-1]:.0f} ms")
     process = float(np.median(processes)) if processes else None
-    end = "switched_p50_ms" if args.change == "resize" else "first_batch_p50_ms"
-    times = process / found[end] if process is not None else None
+    ends = ("switched_p50_ms", "first_batch_p50_ms", "routed_p50_ms")
+    change_ms = next(found[end] for end in ends if end in found)
+    times = process / change_ms if process is not None else None
     emit("reconfigure", params, **found, process_p50_ms=process, process_over_change=times,
          load=load_average())  # fmt: skip
 
