@@ -209,7 +209,10 @@ def test_the_tls_overlay_mounts_what_its_configuration_names() -> None:
     folder = K8S / "overlays" / "tls"
     cluster, open_one = load_cluster(folder / "cluster.toml"), load_cluster(BASE / "cluster.toml")
     assert cluster.security.web_guarded
-    assert msgspec.structs.replace(cluster, security=open_one.security) == open_one
+    # With keys, TLS and tokens, nothing that it listens at is open.
+    assert (cluster.insecure, open_one.insecure) == (False, True)
+    same = {"security": open_one.security, "insecure": open_one.insecure}
+    assert msgspec.structs.replace(cluster, **same) == open_one
     assert kustomization(folder)["configMapGenerator"] == [
         {"name": "glet-cluster", "behavior": "replace", "files": ["cluster.toml"]}
     ]
