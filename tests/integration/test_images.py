@@ -4,17 +4,15 @@ The base is Debian's Python, Prometheus is Debian's, and Grafana is left out.
 """
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from container_engine import Engine, unmount_below
-from image_builds import DOCKER, build_glet, build_prometheus, make_base, why_not
+from container_engine import Engine
+from image_builds import DOCKER, build_all, data_folder, why_not
 from results_log import check_results
 from served_models import write
 from waiting import WAIT_S, wait_for
@@ -133,29 +131,18 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def data() -> Iterator[Path]:
-    """Where the engines keep images and volumes: gigabytes."""
-    folder = Path(tempfile.mkdtemp(prefix="glet-images-"))
-    yield folder
-    unmount_below(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def engine(data: Path) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     """Images are built in the machine's network, and run in one that leads nowhere."""
-    builder = Engine(data, sealed=False)
-    builder.environment["DOCKER_BUILDKIT"] = "0"
-    try:
-        make_base(builder)
-        for kind in ("cpu", "cuda"):
-            build_glet(builder, kind)
-        build_prometheus(builder)
-    finally:
-        builder.close()
-    runs = Engine(data)
-    yield runs
-    runs.close()
+    with data_folder() as data:
+        builder = Engine(data, sealed=False)
+        builder.environment["DOCKER_BUILDKIT"] = "0"
+        try:
+            build_all(builder)
+        finally:
+            builder.close()
+        runs = Engine(data)
+        yield runs
+        runs.close()
 
 
 @pytest.fixture(scope="module")

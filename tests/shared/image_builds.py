@@ -3,13 +3,14 @@
 import functools
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from container_engine import Engine
+from container_engine import Engine, unmount_below
 from container_engine import why_not as why_no_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +20,8 @@ PROGRAMS = ("debootstrap", "docker-compose", "prometheus", "curl")
 BASE = "glet-test-base"
 # A wheel of the core and PyTorch's packages, on a busy machine.
 BUILD_LIMIT_S = 3600.0
+# The same each time: with another argument, all is built again.
+WHEELS_PORT = 37125
 # Debian's Prometheus under the name that compose.yaml has, laid out as the published image.
 PROMETHEUS = f"""FROM {BASE}
 COPY prometheus /bin/prometheus
@@ -32,7 +35,7 @@ ENTRYPOINT ["/bin/prometheus"]
 
 def why_not() -> str:
     """Why no images can be built here; empty when they can."""
-    if os.environ.get(SWITCH) != "1":
+    if not os.environ.get(SWITCH):
         return f"builds images for minutes, with packages from mirrors: {SWITCH}=1 runs it"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
@@ -47,8 +50,33 @@ def prometheus_name() -> str:
     return name
 
 
-def make_base(engine: Engine) -> None:
-    engine.run(DOCKER / "debian-base.sh", BASE, check=True, limit_s=BUILD_LIMIT_S)
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """Where engines keep images and volumes: a new folder, or that of the switch, which stays."""
+    given = os.environ.get(SWITCH, "1")
+    if given != "1":
+        yield Path(given).resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="glet-images-"))
+    yield folder
+    unmount_below(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def build_all(engine: Engine) -> None:
+    """glet:cpu, glet:cuda, and compose.yaml's Prometheus. What was built before is taken."""
+    if engine.run("docker", "image", "inspect", BASE).returncode:
+        made = engine.run(DOCKER / "debian-base.sh", BASE, limit_s=BUILD_LIMIT_S)
+        assert made.returncode == 0, made.stderr[-4000:]
+    with build_arguments() as given:
+        for kind in ("cpu", "cuda"):
+            options = [word for pair in given.items() for word in ("--build-arg", "=".join(pair))]
+            build(engine, DOCKER / f"{kind}.Dockerfile", f"glet:{kind}", ROOT, *options)
+    context = engine.folder / "prometheus"
+    context.mkdir()
+    shutil.copy(shutil.which("prometheus") or "", context)
+    (context / "Dockerfile").write_text(PROMETHEUS)
+    build(engine, context / "Dockerfile", prometheus_name(), context)
 
 
 def build(engine: Engine, dockerfile: Path, tag: str, context: Path, *options: str) -> None:
@@ -59,21 +87,6 @@ def build(engine: Engine, dockerfile: Path, tag: str, context: Path, *options: s
         limit_s=BUILD_LIMIT_S,
     )
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-
-
-def build_glet(engine: Engine, kind: str) -> None:
-    """The image glet:KIND of docker/KIND.Dockerfile, on the base of make_base()."""
-    with build_arguments() as given:
-        options = [word for pair in given.items() for word in ("--build-arg", "=".join(pair))]
-        build(engine, DOCKER / f"{kind}.Dockerfile", f"glet:{kind}", ROOT, *options)
-
-
-def build_prometheus(engine: Engine) -> None:
-    context = engine.folder / "prometheus"
-    context.mkdir()
-    shutil.copy(shutil.which("prometheus") or "", context)
-    (context / "Dockerfile").write_text(PROMETHEUS)
-    build(engine, context / "Dockerfile", prometheus_name(), context)
 
 
 @contextmanager
@@ -102,7 +115,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def served(folder: Path) -> Iterator[str]:
     """The folder over HTTP; its address."""
     handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", WHEELS_PORT), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
