@@ -1,11 +1,21 @@
 # glet for machines without a GPU. From the top of the repository:
 #   docker build --file docker/cpu.Dockerfile --tag glet:cpu .
-#   docker run --rm --init --volume "$PWD/models:/models:ro" --publish 127.0.0.1:8000:8000 glet:cpu
+#   docker run --rm --init --stop-timeout 40 --volume "$PWD/models:/models:ro" --publish 127.0.0.1:8000:8000 glet:cpu
+# Where registries are reached through mirrors: docker/README.md says what each ARG is for.
+ARG PYTHON_IMAGE=python:3.12.8-slim-bookworm
 
-FROM python:3.12.8-slim-bookworm AS build
-RUN apt-get update \
+FROM ${PYTHON_IMAGE} AS compiler
+ARG DEBIAN_MIRROR=http://deb.debian.org
+# Of the build, and of the image: models are compiled for the machine when they are first loaded.
+RUN find /etc/apt -name '*.sources' -exec sed -i "s|http://deb.debian.org|$DEBIAN_MIRROR|" {} + \
+ && apt-get update \
  && apt-get install --yes --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
+
+FROM compiler AS build
+# pip reads these; they are not in the image.
+ARG PIP_INDEX_URL
+ARG PIP_FIND_LINKS
 WORKDIR /src
 COPY pyproject.toml CMakeLists.txt README.md LICENSE ./
 COPY csrc csrc
@@ -14,19 +24,16 @@ COPY resource resource
 COPY profiles profiles
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 # The build of PyTorch for CPUs has a local version there, which pip takes before that of PyPI.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 RUN python -m venv /opt/glet \
  && set -- /wheels/glet-*.whl \
- && /opt/glet/bin/pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu "$1[torch,grpc]"
+ && /opt/glet/bin/pip install --no-cache-dir "$1[torch,grpc]"
 
-FROM python:3.12.8-slim-bookworm
+FROM compiler
 LABEL org.opencontainers.image.title="glet" \
       org.opencontainers.image.description="Serves many models on few devices, each within its latency objective" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Models are compiled for this machine when they are first loaded.
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends g++ \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --uid 10001 --user-group --no-create-home glet \
+RUN useradd --uid 10001 --user-group --no-create-home glet \
  && install --directory --owner glet --group glet /models /var/cache/glet /home/glet
 COPY --from=build /opt/glet /opt/glet
 ENV PATH=/opt/glet/bin:$PATH \

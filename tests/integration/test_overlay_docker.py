@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from container_engine import Engine, needs_engine
+from container_engine import Engine, EngineOfPrograms, needs_engine
 from results_log import check_results
 from waiting import wait_for
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, needs_engine]
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    started = Engine(ROOT)
+    started = EngineOfPrograms(ROOT)
     try:
         yield started
     finally:

@@ -1,4 +1,4 @@
-"""A container engine of the test's own: dockerd in a network namespace that leads nowhere."""
+"""Container engines of a test's own: dockerd in a network namespace that leads nowhere."""
 
 import os
 import shutil
@@ -21,6 +21,8 @@ IMAGE = "glet:test"
 PROGRAMS = ("dockerd", "docker", "containerd", "runc", "iptables", "nsenter")
 FOLDERS = ("usr", "proc", "sys", "dev", "tmp", "etc", "run", "root", "home")
 MERGED = ("bin", "sbin", "lib", "lib64")
+# Of an engine in the machine's own network, which it leaves as it is.
+NO_NETWORKS = ("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
 
 
 def why_not() -> str:
@@ -38,48 +40,52 @@ needs_engine = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 
 class Engine:
-    """dockerd and an image whose programs are this machine's, read-only. close() removes both."""
+    """dockerd, and commands that find it. close() stops what it started."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` is the checkout. Skips the test where dockerd does not start."""
-        self._folder = Path(tempfile.mkdtemp(prefix="glet-dk-"))
-        self._namespace = f"glet-{uuid.uuid4().hex[:6]}-docker"
-        self._log = (self._folder / "log").open("w")
-        socket = f"unix://{self._folder}/d.sock"
-        shown = {"/usr", sys.base_prefix, sys.prefix, str(root), *site.getsitepackages()}
-        shown |= {path for path in sys.path if path.endswith("site-packages")}
-        self.environment = {
-            **os.environ,
-            "DOCKER_HOST": socket,
-            "GLET_IMAGE": IMAGE,
-            "GLET_PYTHON": sys.executable,
-            "GLET_RUN_OPTIONS": " ".join(f"--volume {path}:{path}:ro" for path in sorted(shown)),
-        }
-        ip("netns", "add", self._namespace)
-        ip("-n", self._namespace, "link", "set", "lo", "up")
-        self._daemon = self._start(socket)
+    def __init__(self, data: Path | None = None, *, sealed: bool = True) -> None:
+        """Skips the test where dockerd does not start.
+
+        `data`: a folder for images and volumes, which stays; without, they go with the engine.
+        `sealed`: in a network that leads nowhere. Else containers have no network but the machine's
+        (`--network host`), for builds that take packages.
+        """
+        self.folder = Path(tempfile.mkdtemp(prefix="glet-dk-"))
+        self._namespace = f"glet-{uuid.uuid4().hex[:6]}-docker" if sealed else ""
+        self._log = (self.folder / "log").open("w")
+        self.environment = {**os.environ, "DOCKER_HOST": f"unix://{self.folder}/d.sock"}
+        if sealed:
+            ip("netns", "add", self._namespace)
+            ip("-n", self._namespace, "link", "set", "lo", "up")
+        self._data = data or self.folder / "data"
+        self._daemon = self._start()
         try:
             wait_for(self._is_settled)
             if self._daemon.poll() is not None:
                 pytest.skip(f"dockerd does not start here: {self._last_line()}")
-            self._import_image()
         except BaseException:
             self.close()
             raise
 
-    def run(self, *words: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *words: str | Path, limit_s: float = 4.0 * WAIT_S, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
         """A command that finds this engine; what it printed is captured."""
         return subprocess.run(
             [*map(str, words)],
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=4.0 * WAIT_S,
+            timeout=limit_s,
             **options,
         )
 
+    def inside(self, *words: str | Path) -> list[str]:
+        """The command, in the network of this engine, where published ports are at 127.0.0.1."""
+        enter = ["nsenter", f"--net=/run/netns/{self._namespace}"] if self._namespace else []
+        return [*enter, *map(str, words)]
+
     def close(self) -> None:
-        """Stops every container, the engine and what it started, and removes their files."""
+        """Stops every container, the engine and what it started, and removes all but `data`."""
         if self._daemon.poll() is None:
             left = self.run("docker", "ps", "--all", "--quiet").stdout.split()
             if left:
@@ -92,28 +98,25 @@ class Engine:
                 process.kill()
         self._daemon.wait()
         self._log.close()
-        ip("netns", "del", self._namespace)
-        for mount in psutil.disk_partitions(all=True):
-            if mount.mountpoint.startswith(f"{self._folder}/"):
-                subprocess.run(["umount", "--lazy", mount.mountpoint], capture_output=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._namespace:
+            ip("netns", "del", self._namespace)
+        unmount_below(self._data)
+        unmount_below(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self, socket: str) -> "subprocess.Popen[bytes]":
-        folder = self._folder
+    def _start(self) -> "subprocess.Popen[bytes]":
+        folder = self.folder
         (folder / "daemon.json").write_text("{}")  # not that of the machine
         options = {
-            "host": socket,
-            "data-root": folder / "data",
+            "host": self.environment["DOCKER_HOST"],
+            "data-root": self._data,
             "exec-root": folder / "exec",
             "pidfile": folder / "d.pid",
             "config-file": folder / "daemon.json",
         }
-        dockerd = ["dockerd", *(f"--{option}={value}" for option, value in options.items())]
-        return subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self._namespace}", *dockerd],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        words = ["dockerd", *(f"--{option}={value}" for option, value in options.items())]
+        dockerd = self.inside(*words, *(() if self._namespace else NO_NETWORKS))
+        return subprocess.Popen(dockerd, stdout=self._log, stderr=subprocess.STDOUT)
 
     def _is_settled(self) -> bool:
         return self._daemon.poll() is not None or self.run("docker", "version").returncode == 0
@@ -122,11 +125,31 @@ class Engine:
         return psutil.Process(self._daemon.pid)
 
     def _last_line(self) -> str:
-        lines = (self._folder / "log").read_text().splitlines()
+        lines = (self.folder / "log").read_text().splitlines()
         return lines[-1] if lines else f"exit code {self._daemon.returncode}"
 
+
+class EngineOfPrograms(Engine):
+    """With an image whose programs are this machine's, read-only."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the checkout."""
+        super().__init__()
+        shown = {"/usr", sys.base_prefix, sys.prefix, str(root), *site.getsitepackages()}
+        shown |= {path for path in sys.path if path.endswith("site-packages")}
+        self.environment |= {
+            "GLET_IMAGE": IMAGE,
+            "GLET_PYTHON": sys.executable,
+            "GLET_RUN_OPTIONS": " ".join(f"--volume {path}:{path}:ro" for path in sorted(shown)),
+        }
+        try:
+            self._import_image()
+        except BaseException:
+            self.close()
+            raise
+
     def _import_image(self) -> None:
-        tar = self._folder / "image.tar"
+        tar = self.folder / "image.tar"
         with tarfile.open(tar, "w") as archive:
             for name in FOLDERS:
                 folder = tarfile.TarInfo(name)
@@ -137,3 +160,9 @@ class Engine:
                 link.type, link.linkname = tarfile.SYMTYPE, f"usr/{name}"
                 archive.addfile(link)
         self.run("docker", "import", tar, IMAGE, check=True)
+
+
+def unmount_below(folder: Path) -> None:
+    for mount in psutil.disk_partitions(all=True):
+        if mount.mountpoint.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", mount.mountpoint], capture_output=True)

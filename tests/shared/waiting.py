@@ -12,14 +12,18 @@ PAUSE_S = 0.05
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], poll: Callable[[float], object] | None = None) -> T:
+def wait_for(
+    what: Callable[[], T],
+    poll: Callable[[float], object] | None = None,
+    limit_s: float = WAIT_S,
+) -> T:
     """What `what` gives once that is true; meanwhile `poll` is called, to sleep or to turn a loop.
 
-    Fails after WAIT_S.
+    Fails after `limit_s`.
     """
     clock = SystemClock()
-    until_s = clock.now_s() + WAIT_S
+    until_s = clock.now_s() + limit_s
     while not (found := what()):
-        assert clock.now_s() < until_s, f"not within {WAIT_S:.0f} s"
+        assert clock.now_s() < until_s, f"not within {limit_s:.0f} s"
         (poll or clock.sleep_s)(PAUSE_S)
     return found

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 OVERLAY = DOCKER / "overlay"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-SCRIPTS = sorted(OVERLAY.glob("*.sh"))
+SCRIPTS = sorted([*OVERLAY.glob("*.sh"), DOCKER / "debian-base.sh"])
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*")
 Instruction = tuple[str, str]
 
@@ -39,12 +39,20 @@ def instructions(path: Path) -> list[Instruction]:
 
 
 def stages(path: Path) -> list[list[Instruction]]:
+    """From every FROM to the next; what is before the first is in no stage."""
     found: list[list[Instruction]] = []
     for instruction in instructions(path):
         if instruction[0] == "FROM":
             found.append([])
-        found[-1].append(instruction)
+        if found:
+            found[-1].append(instruction)
     return found
+
+
+def arguments(path: Path) -> dict[str, str]:
+    """Of a build: names and defaults, "" without one."""
+    given = [rest.partition("=") for keyword, rest in instructions(path) if keyword == "ARG"]
+    return {argument: default for argument, _, default in given}
 
 
 def last(stage: list[Instruction], keyword: str) -> str:
@@ -60,24 +68,36 @@ def context_keeps(source: str) -> bool:
 
 def test_there_is_something_to_check() -> None:
     assert [path.name for path in DOCKERFILES] == ["cpu.Dockerfile", "cuda.Dockerfile"]
-    assert len(SCRIPTS) >= 7
+    assert len(SCRIPTS) >= 8
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=name)
 def test_images_are_built_in_one_stage_and_run_in_another_from_pinned_bases(path: Path) -> None:
     found = stages(path)
-    assert len(found) == 2
-    for stage in found:
-        assert PINNED.fullmatch(stage[0][1].split()[0])
-    assert "wheel" in str(found[0])
-    assert [rest for keyword, rest in found[1] if keyword == "COPY"] == [
+    assert [stage[0][1] for stage in found] == [
+        "${PYTHON_IMAGE} AS compiler",
+        "compiler AS build",
+        "compiler",
+    ]
+    assert PINNED.fullmatch(arguments(path)["PYTHON_IMAGE"])
+    assert "wheel" in str(found[1])
+    assert [rest for keyword, rest in found[2] if keyword == "COPY"] == [
         "--from=build /opt/glet /opt/glet"
     ]
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=name)
+def test_mirrors_are_named_by_arguments_that_the_readme_has(path: Path) -> None:
+    table = (DOCKER / "README.md").read_text()
+    found = arguments(path)
+    assert {"PYTHON_IMAGE", "DEBIAN_MIRROR", "PIP_INDEX_URL", "PIP_FIND_LINKS"} < set(found)
+    for argument in found:
+        assert f"`{argument}`" in table, argument
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=name)
 def test_what_is_copied_exists_and_is_in_the_context(path: Path) -> None:
-    copied = [rest for keyword, rest in stages(path)[0] if keyword == "COPY"]
+    copied = [rest for keyword, rest in stages(path)[1] if keyword == "COPY"]
     assert copied
     for source in (word for rest in copied for word in rest.split()[:-1]):
         assert (ROOT / source).exists(), source
@@ -86,7 +106,7 @@ def test_what_is_copied_exists_and_is_in_the_context(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=name)
 def test_what_the_wheel_is_made_of_is_copied(path: Path) -> None:
-    copied = " ".join(rest for keyword, rest in stages(path)[0] if keyword == "COPY").split()
+    copied = " ".join(rest for keyword, rest in stages(path)[1] if keyword == "COPY").split()
     needed = {"pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE"}
     assert needed | {"csrc", "python", "resource", "profiles"} <= set(copied)
 
@@ -160,7 +180,21 @@ def test_compose_files_are_accepted_with_all_that_they_mount() -> None:
             assert not source.startswith("./") or (DOCKER / source).exists(), source
         if "build" not in service:
             assert PINNED.fullmatch(service["image"])
-    assert all(port.startswith("127.0.0.1:") for port in services["glet"]["ports"])
+        # A shared namespace is gone for the others when its owner restarts.
+        assert "network_mode" not in service
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_compose_differs_from_a_machine_without_containers_by_its_host_names() -> None:
+    yaml = pytest.importorskip("yaml")
+
+    def read(name: str) -> str:
+        return json.dumps(yaml.safe_load((DOCKER / name).read_text()))
+
+    scraped = read("prometheus/prometheus.yml").replace("127.0.0.1:8000", "glet:8000")
+    assert read("prometheus/compose.yml") == scraped
+    source = read("grafana/provisioning/datasources/prometheus.yml")
+    assert read("grafana/compose.yml") == source.replace("127.0.0.1:9090", "prometheus:9090")
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs docker-compose")

@@ -1,6 +1,9 @@
 """The manifests of docker/k8s: against the published schemas, and against each other."""
 
 import copy
+import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -229,3 +232,25 @@ def test_the_tls_overlay_mounts_what_its_configuration_names() -> None:
         assert all(p.get("httpGet", {}).get("scheme", "HTTPS") == "HTTPS" for p in probes)
     frontend = container(ALL["tls"], "Deployment", "glet-frontend")
     assert frontend["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_kustomize_makes_of_them_what_is_checked_here(name: str) -> None:
+    folder = BASE if name == "base" else K8S / "overlays" / name
+    command = ["kubectl", "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout)}
+    [config] = [key for key in made if key[0] == "ConfigMap"]
+    source = folder if (folder / "cluster.toml").exists() else BASE
+    assert made.pop(config)["data"] == {"cluster.toml": (source / "cluster.toml").read_text()}
+    assert len(made) == len(ALL[name])
+    for document in ALL[name]:
+        # What kustomize puts in: the image's tag, and a name that changes with the content.
+        text = json.dumps(document["spec"], sort_keys=True)
+        text = text.replace('"image": "glet"', '"image": "glet:cuda"')
+        text = text.replace('{"name": "glet-cluster"}', json.dumps({"name": config[1]}))
+        found = made[document["kind"], document["metadata"]["name"]]
+        assert json.dumps(found["spec"], sort_keys=True) == text
+        assert found["metadata"]["labels"]["app.kubernetes.io/part-of"] == "glet"

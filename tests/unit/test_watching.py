@@ -81,4 +81,5 @@ def test_panels_have_places_of_their_own() -> None:
 
 def test_promtool_takes_the_rules_and_the_configuration() -> None:
     promtool("check", "rules", str(RULES))
-    promtool("check", "config", str(DOCKER / "prometheus" / "prometheus.yml"))
+    for name in ("prometheus.yml", "compose.yml"):
+        promtool("check", "config", str(DOCKER / "prometheus" / name))
