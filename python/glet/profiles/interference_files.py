@@ -112,6 +112,12 @@ def read_interference(path: Path, profile: DeviceProfile) -> Interference:
     return make_interference(read_numbers(path), profile)
 
 
+def beside_profile(folder: Path, profile: DeviceProfile) -> Interference:
+    """What the `interference.toml` of a profile's folder says; none without. Raises ConfigError."""
+    file = folder / "interference.toml"
+    return read_interference(file, profile) if file.is_file() else NoInterference()
+
+
 def write_numbers(path: Path, numbers: Numbers, comments: Sequence[str] = ()) -> None:
     """The file that read_numbers() reads back equal; `comments` are its first lines.
 

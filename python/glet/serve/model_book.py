@@ -46,9 +46,15 @@ class ModelBook:
     def wanted(self, gpulet: PlacedGpulet, device: Sequence[PlacedGpulet]) -> list[Wanted]:
         """The loadable models of a gpulet among all of its device, the ones to load first in front.
 
-        With the latencies that are known at its share: nothing is measured twice.
+        With the latencies that are known at its share: nothing is measured twice. Emulated ones
+        take as much longer as their neighbours make them when these are always busy.
         """
         wanted = []
+        neighbours = [
+            tenants_of(other.models, other.share_pct)
+            for other in device
+            if other.number != gpulet.number and not other.error
+        ]
         for share in gpulet.models:
             if self.why_not(gpulet, share):
                 continue
@@ -61,7 +67,9 @@ class ModelBook:
                 capacity=self._cluster.queue_capacity,
                 margin_ms=self._cluster.margin_ms,
                 linger_ms=share.linger_ms,
-                slowdown=self._slowdown(gpulet, share, device),
+                slowdown=slowdowns(
+                    self._interference, tenants_of((share,), gpulet.share_pct), neighbours
+                ),
             )
             number = self._numbers.setdefault(share.model, len(self._numbers))
             known = source.compute_ms or self._tables.get(_table_key(share.model, gpulet), ())
@@ -148,18 +156,6 @@ class ModelBook:
         if self._profile is not None and model in self._profile.models():
             return self._profile.model(model).memory_mb
         return self._memory_mb.get(model, 0.0)
-
-    def _slowdown(
-        self, gpulet: PlacedGpulet, share: ModelShare, device: Sequence[PlacedGpulet]
-    ) -> float:
-        """How much longer an emulated device takes for this model, its neighbours always busy."""
-        neighbours = [
-            tenants_of(other.models, other.share_pct)
-            for other in device
-            if other.number != gpulet.number and not other.error
-        ]
-        victim = tenants_of((share,), gpulet.share_pct)
-        return slowdowns(self._interference, victim, neighbours)
 
 
 def _table_key(model: str, gpulet: PlacedGpulet) -> tuple[str, int, int]:
