@@ -18,7 +18,7 @@ from glet.serve.hosted import (
     retire,
     revive,
 )
-from glet.serve.next_steps import missing_steps, shrink_steps, surplus_step, together
+from glet.serve.next_steps import missing_steps, shrink_steps, surplus_steps, together
 from glet.types.model import Signature, TensorSpec
 from glet.types.plan import ModelShare
 from glet.wire.counters import ModelCounters
@@ -73,11 +73,10 @@ def gpulet(number: int, *models: str, batch: int = 4, share_pct: int = 50) -> Pl
 
 
 def next_steps(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> list[Step]:
-    surplus = surplus_step(hosted, room(), 1)
     return (
         list(missing_steps(hosted, wanted, room(), 1))
         or list(shrink_steps(hosted, wanted, room(), 1))
-        or ([surplus] if surplus is not None else [])
+        or list(surplus_steps(hosted, room(), 1))
     )
 
 
@@ -142,8 +141,9 @@ def test_nothing_ends_before_frontends_know() -> None:
     settle(hosted, [gpulet(0, "a")])
     assert retire(hosted, [], 7)
     assert hosted[0].state == "draining"
-    assert surplus_step(hosted, room(released=False), 1) is None
-    assert isinstance(surplus_step(hosted, room(), 1), RemoveGpulet)
+    assert surplus_steps(hosted, room(released=False), 1) == ()
+    (step,) = surplus_steps(hosted, room(), 1)
+    assert isinstance(step, RemoveGpulet)
     assert not retire(hosted, [], 8)
 
 
@@ -264,7 +264,11 @@ def test_what_a_move_needs_goes_in_one_message_that_ends_with_the_load() -> None
     steps = list(missing_steps(hosted, wanted, room(), 5))
     assert kinds(steps) == [UpdateModel, UpdateModel, LoadModel, AddGpulet]
     assert [step.step for step in steps] == [5, 6, 7, 8]
-    assert together(iter(steps)) == tuple(steps[:3])
+    update, other, load, add = steps
+    assert together(steps) == (update, other, add, load)
+    another = msgspec.structs.replace(load, step=9)
+    assert together((load, another, update)) == (update, load)
+    assert together((load, another)) == (load,)
 
 
 def test_what_is_measured_goes_alone() -> None:
@@ -275,10 +279,11 @@ def test_what_is_measured_goes_alone() -> None:
     assert isinstance(update, UpdateModel)
     assert isinstance(load, LoadModel)
     slow_update, slow_load = (msgspec.structs.replace(s, latency_ms=()) for s in (update, load))
-    assert together(iter((add, update, slow_load))) == (add, update)
-    assert together(iter((slow_load, add, update))) == (slow_load,)
-    assert together(iter((slow_update, add))) == (slow_update,)
-    assert together(iter(())) == ()
+    assert together((add, update, slow_load)) == (add, update)
+    assert together((slow_load, load)) == (slow_load,)
+    assert together((slow_update, slow_load)) == (slow_update,)
+    assert together((slow_update, load, add)) == (add,)
+    assert together(()) == ()
 
 
 def test_gpulets_shrink_together() -> None:

@@ -297,6 +297,7 @@ class Backend:
 
     def _answer(self, peer: bytes, read: ModelRead) -> None:
         """After a state that shows it; it goes to all frontends."""
+        self._is_due = True
         self._publish()
         if not self._channel.send(peer, read):
             self._forget(peer)

@@ -22,7 +22,7 @@ from glet.serve.hosted import (
     record_start,
     revive,
 )
-from glet.serve.next_steps import missing_steps, shrink_steps, surplus_step, together
+from glet.serve.next_steps import missing_steps, shrink_steps, surplus_steps, together
 from glet.serve.poll_loop import PollLoop
 from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
 from glet.serve.run_dir import RunDir
@@ -85,6 +85,7 @@ class ExecutorFleet:
         self._generations: dict[int, int] = {}
         self._is_stopping = False
         self._steps = 0
+        self._is_whole: bool | None = None
         self.processes: dict[int, ExecutorProcess] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.on_news: Callable[[], None] = lambda: None
@@ -126,8 +127,7 @@ class ExecutorFleet:
 
         Returns whether all that should be hosted is (see `reorganise.is_whole`).
         """
-        parts = self._parts()
-        whole = is_whole(parts, room)
+        parts, whole = self._parts(), self._judge(room)
         if retire_surplus(parts, room, seq, self._keep, self._whole, is_made=whole):
             self.on_news()
         if whole:
@@ -144,7 +144,7 @@ class ExecutorFleet:
 
     def advance(self, room: Room) -> None:
         """Starts what has to run, ends what hangs, sends each executor its next step."""
-        now_s = self._clock.now_s()
+        now_s, self._is_whole = self._clock.now_s(), None
         for process in list(self.processes.values()):
             if process.child is None:
                 self._start_if_due(process, now_s)
@@ -313,14 +313,12 @@ class ExecutorFleet:
         if process.state == "stopping":
             return
         steps = together(missing_steps(process.hosted, mine, room, self._steps + 1))
-        if not steps and is_whole(self._parts(), room):
+        if not steps and self._judge(room):
             steps = together(shrink_steps(process.hosted, mine, room, self._steps + 1))
-        if not steps:
-            surplus = surplus_step(process.hosted, room, self._steps + 1)
-            steps = (surplus,) if surplus is not None else ()
+        steps = steps or surplus_steps(process.hosted, room, self._steps + 1)
         if not steps:
             return
-        self._steps += len(steps)
+        self._steps, self._is_whole = max(step.step for step in steps), False
         placed = {gpulet.number: gpulet for gpulet in mine}
         for step in steps:
             if step.gpulet in placed:
@@ -329,6 +327,12 @@ class ExecutorFleet:
         process.backoff.began()
         self._channel.send(process.peer, steps[0] if len(steps) == 1 else Steps(steps=steps))
         self.on_change()
+
+    def _judge(self, room: Room) -> bool:
+        """Whether the plan is there; once for a turn in which no step is sent."""
+        if self._is_whole is None:
+            self._is_whole = is_whole(self._parts(), room)
+        return self._is_whole
 
     def _is_released(self, process: ExecutorProcess, room: Room) -> bool:
         """Whether nobody sends requests to what an executor still has."""

@@ -7,12 +7,20 @@ from glet.errors import ProfileError
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet
 from glet.profiles.device_profile import DeviceProfile
-from glet.profiles.interference import Interference
+from glet.profiles.interference import Interference, NoInterference
 from glet.serve.hosted import HostedGpulet, Wanted
 from glet.serve.model_shelf import ModelShelf
 from glet.types.device import DeviceInfo
 from glet.types.plan import ModelShare
-from glet.wire.messages import LatencyPoints, Limits, LoadModel, Step, StepDone, UpdateModel
+from glet.wire.messages import (
+    LatencyPoints,
+    Limits,
+    LoadModel,
+    ModelSource,
+    Step,
+    StepDone,
+    UpdateModel,
+)
 
 # A model that ended its executor this often while loading is not loaded again.
 CRASHES = 3
@@ -50,15 +58,14 @@ class ModelBook:
         take as much longer as their neighbours make them when these are always busy.
         """
         wanted = []
+        others = () if isinstance(self._interference, NoInterference) else device
         neighbours = [
             tenants_of(other.models, other.share_pct)
-            for other in device
+            for other in others
             if other.number != gpulet.number and not other.error
         ]
         for share in gpulet.models:
-            if self.why_not(gpulet, share):
-                continue
-            source = self._shelf.source(share.model, gpulet.share_pct)
+            source, _ = self._source(gpulet, share)
             if source is None:
                 continue
             limits = Limits(
@@ -78,24 +85,27 @@ class ModelBook:
 
     def why_not(self, gpulet: PlacedGpulet, share: ModelShare) -> str:
         """Why a model cannot be on a gpulet, in one line, or ''."""
+        return self._source(gpulet, share)[1]
+
+    def _source(self, gpulet: PlacedGpulet, share: ModelShare) -> tuple[ModelSource | None, str]:
+        """How to load it there, or why it cannot be, in one line; neither while it is compiled."""
         if self._crashes.get(share.model, 0) >= CRASHES:
-            return f"model {share.model!r} ended its executor {CRASHES} times while loading"
+            return None, f"model {share.model!r} ended its executor {CRASHES} times while loading"
         if self._hangs.get(share.model, 0) >= HANGS:
-            return f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
+            why = f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
+            return None, why
         error = self._shelf.error(share.model)
         if error:
-            return error
+            return None, error
         try:
-            self._shelf.source(share.model, gpulet.share_pct)
+            return self._shelf.source(share.model, gpulet.share_pct), ""
         except ProfileError as profile_error:
-            return str(profile_error)
-        return ""
+            return None, str(profile_error)
 
     def awaits(self, device: Sequence[PlacedGpulet]) -> bool:
         """Whether a model of these gpulets can be loaded later, and not yet: it is compiled."""
         return any(
-            not self.why_not(gpulet, share)
-            and self._shelf.source(share.model, gpulet.share_pct) is None
+            self._source(gpulet, share) == (None, "")
             for gpulet in device
             if not gpulet.error
             for share in gpulet.models

@@ -57,42 +57,49 @@ def shrink_steps(
             step += 1
 
 
-def together(steps: Iterator[Step]) -> tuple[Step, ...]:
-    """Those of the first steps that go to an executor in one message.
+def together(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Those of the steps that go to an executor next, in one message.
 
-    Their results come together as well, so nothing that is known to take long goes with others. A
-    load is the last: whether there is memory for the next one shows only then, and a model that
-    ends its executor has to be the only one there.
+    Their results come together as well, so nothing that is known to take long goes with others. At
+    most one is a load, the last: whether there is memory for the next one shows only then, and a
+    model that ends its executor has to be the only one there.
     """
-    found: list[Step] = []
+    quick: list[Step] = []
+    first: Step | None = None
     for step in steps:
-        if found and not _is_quick(step):
-            break
-        found.append(step)
-        if isinstance(step, LoadModel) or not _is_quick(step):
-            break
-    return tuple(found)
+        if isinstance(step, AddGpulet | ResizeGpulet) or _is_known(step, UpdateModel):
+            quick.append(step)
+        elif first is None:
+            first = step
+    if first is not None and (not quick or _is_known(first, LoadModel)):
+        quick.append(first)
+    return tuple(quick)
 
 
-def _is_quick(step: Step) -> bool:
-    if isinstance(step, LoadModel | UpdateModel):
-        return bool(step.latency_ms)  # else it is measured
-    return isinstance(step, AddGpulet | ResizeGpulet)
+def _is_known(step: Step, kind: type[LoadModel | UpdateModel]) -> bool:
+    """Whether it is of that kind, and has nothing to measure."""
+    return isinstance(step, kind) and bool(step.latency_ms)
 
 
-def surplus_step(hosted: Mapping[int, HostedGpulet], room: Room, step: int) -> Step | None:
-    """The first step that ends what is retired and released by all frontends, or None."""
+def surplus_steps(
+    hosted: Mapping[int, HostedGpulet], room: Room, step: int
+) -> tuple[()] | tuple[Step]:
+    """The first step that ends what is retired and released by all frontends, if there is one.
+
+    It lasts as long as requests of it are waiting, so nothing goes with it.
+    """
     for number, gpulet in hosted.items():
         if gpulet.retired_seq is not None:
             if room.released(gpulet.retired_seq):
-                return RemoveGpulet(step=step, gpulet=number, drain_ms=room.drain_ms)
+                return (RemoveGpulet(step=step, gpulet=number, drain_ms=room.drain_ms),)
             continue
         for model in gpulet.models.values():
             if model.retired_seq is not None and room.released(model.retired_seq):
-                return UnloadModel(
-                    step=step, gpulet=number, model=model.number, drain_ms=room.drain_ms
+                drain_ms = room.drain_ms
+                return (
+                    UnloadModel(step=step, gpulet=number, model=model.number, drain_ms=drain_ms),
                 )
-    return None
+    return ()
 
 
 def _has_to_resize(gpulet: HostedGpulet, placed: PlacedGpulet) -> bool:
