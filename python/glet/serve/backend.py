@@ -226,6 +226,7 @@ class Backend:
 
     def _report(self) -> None:
         self._used = self._usage.read()
+        self._shelf.look_after_plan()
         self._has_news = True
 
     def _tick(self) -> None:
