@@ -148,13 +148,16 @@ def retire(
     keep = {placed.number: {share.model for share in placed.models} for placed in wanted}
     changed = False
     for number, gpulet in list(hosted.items()):
-        stay = {name for name in gpulet.models if stays(number, name)}
+        wanted_here = keep.get(number, set())
+        surplus = gpulet.models.keys() - wanted_here
+        stay = {name for name in surplus if stays(number, name)}
         if number not in keep and gpulet.retired_seq is None and not stay:
             if gpulet.state == "failed":
                 del hosted[number]
             gpulet.retired_seq, gpulet.state = seq, "draining"
             changed = True
-        changed |= _retire_models(gpulet, keep.get(number, set()) | stay, seq)
+        if surplus - stay:
+            changed |= _retire_models(gpulet, wanted_here | stay, seq)
     return changed
 
 

@@ -5,6 +5,7 @@ is there as a whole, so that a step that fails leaves it serving.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from functools import cache
 from typing import NamedTuple
 
 from glet.plan.layout import PlacedGpulet
@@ -55,13 +56,14 @@ def retire_surplus(
     where the last whole plan had it (`whole`: models by gpulet), until the new one is whole, as
     `is_made` says. Only where a model finds no memory, what is in its way goes first.
     """
-    waiting = set().union(*(unready(part.hosted, part.wanted) for part in parts))
-    stuck = _stuck(parts, room)
+    # Mostly nothing is surplus, and nobody asks.
+    waiting = cache(lambda: set().union(*(unready(part.hosted, part.wanted) for part in parts)))
+    stuck = cache(lambda: _stuck(parts, room))
 
     def stays(gpulet: int, model: str) -> bool:
-        if stuck:
-            return model in waiting - stuck
-        if model in waiting or model in keep:
+        if stuck():
+            return model in waiting() - stuck()
+        if model in waiting() or model in keep:
             return True
         return not is_made and model in whole.get(gpulet, ())
 
