@@ -18,6 +18,7 @@ from glet.client import Client
 from glet.clock import SystemClock
 from glet.config.cluster import BackendConfig, ClusterConfig
 from glet.errors import RequestError
+from glet.serve.backend import REPORT_S, TICK_S
 from glet.serve.up import LocalCluster
 from glet.types.plan import GpuletPlan, ModelShare
 from glet.wire.channel import DealerChannel
@@ -230,6 +231,30 @@ def batches_of(line: Line, number: int) -> tuple[int, float]:
     state = line.state()
     counters = [c for c in (state.counters if state is not None else ()) if c.model == number]
     return sum(c.batches for c in counters), sum(c.busy_ms for c in counters)
+
+
+def test_a_move_is_told_in_few_states(tmp_path: Path) -> None:
+    plans = [
+        (gpulet(40, "a", "b"), gpulet(60, "b")),
+        (gpulet(40, "b"), gpulet(60, "b", "a")),
+    ]
+    changes = 10
+    with LocalCluster(config(tmp_path), SystemClock()) as cluster, line_to(tmp_path) as line:
+
+        def change(number: int) -> None:
+            plan = plans[number % 2]
+            line.apply(*plan)
+            wait_for(lambda: line.shows(plan), lambda _: cluster.poll(0.005))
+
+        change(0)
+        first, clock = line.states[-1].seq, SystemClock()
+        start_s = clock.now_s()
+        for number in range(changes):
+            change(number + 1)
+        took_s = clock.now_s() - start_s
+    # That it is ready there and drains here, and that it is gone; and what time alone tells.
+    by_time = 2 + took_s / TICK_S + took_s / REPORT_S
+    assert line.states[-1].seq - first <= 3 * changes + by_time
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")

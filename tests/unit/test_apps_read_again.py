@@ -33,6 +33,7 @@ def test_apps_are_read_again_with_the_repository(folder: Path) -> None:
 
     def apps() -> dict[str, float | str]:
         shelf.want(["a"], poll)
+        shelf.look_after_plan()
         return {app.name: app.spec.slo_ms if app.spec else app.error for app in shelf.apps}
 
     assert apps() == {}
@@ -57,9 +58,13 @@ def test_apps_stay_while_the_repository_is_gone(folder: Path) -> None:
     before = shelf.apps
     assert [app.name for app in before] == ["one"]
     folder.rename(folder.parent / "away")
-    shelf.look_at_apps()
+    shelf.want([], PollLoop(SystemClock()))
+    shelf.look_after_plan()
     assert shelf.apps == before
     (folder.parent / "away").rename(folder)
     write_app(folder, "one", slo_ms=9.0)
-    shelf.look_at_apps()
+    shelf.look_after_plan()
+    assert shelf.apps == before  # nobody planned anything since
+    shelf.want([], PollLoop(SystemClock()))
+    shelf.look_after_plan()
     assert [app.spec.slo_ms for app in shelf.apps if app.spec] == [9.0]

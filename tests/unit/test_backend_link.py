@@ -11,7 +11,19 @@ from glet.serve.backend_link import RESEND_S, BackendLink
 from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan
 from glet.wire.channel import RouterChannel
-from glet.wire.messages import VERSION, ApplyPlan, BackendState, FrontendToBackend, Hello, StateSeen
+from glet.wire.messages import (
+    VERSION,
+    ApplyPlan,
+    BackendState,
+    FrontendToBackend,
+    GpuletPhase,
+    GpuletState,
+    Heartbeat,
+    Hello,
+    LoadedModel,
+    LoadedPhase,
+    StateSeen,
+)
 
 OURS = (GpuletPlan(device=0, share_pct=50),)
 THEIRS = (GpuletPlan(device=0, share_pct=80),)
@@ -37,7 +49,11 @@ class Rig:
         self.context.term()
 
     def state(
-        self, plan: tuple[GpuletPlan, ...], life: str = "1", keep: tuple[str, ...] = ()
+        self,
+        plan: tuple[GpuletPlan, ...],
+        life: str = "1",
+        keep: tuple[str, ...] = (),
+        gpulets: tuple[GpuletState, ...] = (),
     ) -> None:
         """The backend says this, and the link has read it."""
         self.seq += 1
@@ -50,26 +66,27 @@ class Rig:
             device=DeviceInfo(name="b", kind="cpu", type="cpu"),
             plan=plan,
             keep=keep,
+            gpulets=gpulets,
         )
         (peer,) = self.channel.peers
         assert self.channel.send(peer, said)
         self._until(self.link.receive)
 
     def told(self) -> list[ApplyPlan]:
-        """The plans that were sent up to now: seen() is a message that comes after them."""
-        found: list[ApplyPlan] = []
-        self.link.seen()
+        """The plans that were sent up to now."""
+        return [message for message in self.sent() if isinstance(message, ApplyPlan)]
+
+    def sent(self) -> list[object]:
+        """What was sent up to now: a heartbeat is a message that comes after it."""
+        found: list[object] = []
+        self.link.tell(Heartbeat())
 
         def has_all() -> bool:
-            for _, message in self.channel.receive():
-                if isinstance(message, ApplyPlan):
-                    found.append(message)
-                elif isinstance(message, StateSeen):
-                    return True
-            return False
+            found.extend(message for _, message in self.channel.receive())
+            return Heartbeat() in found
 
         self._until(has_all)
-        return found
+        return found[: found.index(Heartbeat())]
 
     def _heard(self) -> object:
         return next(iter(self.channel.receive()), None)
@@ -135,3 +152,19 @@ def test_who_holds_a_plan_sends_it_until_it_is_there(rig: Rig) -> None:
     assert plans(rig)[-1] == ()
     rig.state(())
     assert plans(rig) == []
+
+
+@pytest.mark.parametrize(
+    ("gpulet", "model", "is_awaited"),
+    [("ready", "ready", False), ("ready", "draining", True), ("draining", "ready", True)],
+)
+def test_only_what_drains_is_waited_for(
+    rig: Rig, gpulet: GpuletPhase, model: LoadedPhase, is_awaited: bool
+) -> None:
+    loaded = LoadedModel(name="m", model=0, batch=1, state=model)
+    there = GpuletState(
+        gpulet=0, executor=0, share_pct=50, given_pct=50.0, state=gpulet, models=(loaded,)
+    )
+    rig.state(OURS, gpulets=(there,))
+    rig.link.seen()
+    assert rig.sent() == [StateSeen(seq=rig.seq)] * is_awaited

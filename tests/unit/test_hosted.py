@@ -1,4 +1,4 @@
-"""Steps of an executor: make before break, one at a time, ending at what is wanted."""
+"""Steps of an executor: make before break, ending at what is wanted."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,14 +13,12 @@ from glet.serve.hosted import (
     Wanted,
     forget_failures,
     hung,
-    missing_step,
     record_end,
     record_start,
     retire,
     revive,
-    shrink_step,
-    surplus_step,
 )
+from glet.serve.next_steps import missing_steps, shrink_steps, surplus_steps, together
 from glet.types.model import Signature, TensorSpec
 from glet.types.plan import ModelShare
 from glet.wire.counters import ModelCounters
@@ -74,11 +72,11 @@ def gpulet(number: int, *models: str, batch: int = 4, share_pct: int = 50) -> Pl
     return PlacedGpulet(number=number, share_pct=share_pct, models=shares)
 
 
-def next_step(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> Step | None:
+def next_steps(hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> list[Step]:
     return (
-        missing_step(hosted, wanted, room(), 1)
-        or shrink_step(hosted, wanted, room(), 1)
-        or surplus_step(hosted, room(), 1)
+        list(missing_steps(hosted, wanted, room(), 1))
+        or list(shrink_steps(hosted, wanted, room(), 1))
+        or list(surplus_steps(hosted, room(), 1))
     )
 
 
@@ -86,7 +84,7 @@ def perform(
     hosted: dict[int, HostedGpulet], wanted: Sequence[PlacedGpulet], error: str = ""
 ) -> Step | None:
     """One step to its end; with an error, a LoadModel fails."""
-    step = next_step(hosted, wanted)
+    step = next(iter(next_steps(hosted, wanted)), None)
     if step is None:
         return None
     placed = {p.number: p for p in wanted}
@@ -143,8 +141,9 @@ def test_nothing_ends_before_frontends_know() -> None:
     settle(hosted, [gpulet(0, "a")])
     assert retire(hosted, [], 7)
     assert hosted[0].state == "draining"
-    assert surplus_step(hosted, room(released=False), 1) is None
-    assert isinstance(surplus_step(hosted, room(), 1), RemoveGpulet)
+    assert surplus_steps(hosted, room(released=False), 1) == ()
+    (step,) = surplus_steps(hosted, room(), 1)
+    assert isinstance(step, RemoveGpulet)
     assert not retire(hosted, [], 8)
 
 
@@ -211,17 +210,17 @@ def test_a_share_without_a_table_is_measured_after_the_switch() -> None:
         return [replace(w, latency_ms=()) for w in wanted_models(placed)]
 
     world = replace(room(), wanted_models=without_tables)
-    resize = missing_step(hosted, [unknown], world, 1)
+    (resize,) = missing_steps(hosted, [unknown], world, 1)
     assert isinstance(resize, ResizeGpulet)
     assert [fit.known for fit in resize.models] == [False]
     record_start(hosted, resize, unknown)
     record_end(hosted, resize, StepDone(step=1))
-    update = missing_step(hosted, [unknown], world, 2)
+    (update,) = missing_steps(hosted, [unknown], world, 2)
     assert isinstance(update, UpdateModel)
     assert (update.latency_ms, update.max_batch) == ((), 8)
     record_end(hosted, update, StepDone(step=2, latency_ms=((1, 0.5),)))
     assert hosted[0].models["a"].latency_ms == ((1, 0.5),)
-    assert missing_step(hosted, [unknown], world, 3) is None
+    assert not [*missing_steps(hosted, [unknown], world, 3)]
 
 
 def test_a_refused_resize_is_not_tried_again_before_another_plan() -> None:
@@ -243,12 +242,55 @@ def test_what_is_wanted_again_before_it_ended_serves_on() -> None:
     retire(hosted, [gpulet(0, "a")], 3)
     assert states(hosted) == {"a": "ready", "b": "draining"}
     ending = UnloadModel(step=1, gpulet=0, model=NUMBERS["b"], drain_ms=1.0)
-    revive(hosted, [gpulet(0, "a", "b")], ending)
+    assert not revive(hosted, [gpulet(0, "a", "b")], [ending])
     assert states(hosted) == {"a": "ready", "b": "draining"}
-    revive(hosted, [gpulet(0, "a", "b")], None)
+    assert revive(hosted, [gpulet(0, "a", "b")], [])
     assert states(hosted) == {"a": "ready", "b": "ready"}
     assert settle(hosted, [gpulet(0, "a", "b")]) == []
 
 
 def states(hosted: dict[int, HostedGpulet]) -> dict[str, str]:
     return {name: model.state for name, model in hosted[0].models.items()}
+
+
+def kinds(steps: Sequence[Step]) -> list[type]:
+    return [type(step) for step in steps]
+
+
+def test_what_a_move_needs_goes_in_one_message_that_ends_with_the_load() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a"), gpulet(1, "b")])
+    wanted = [gpulet(0, "a", batch=2), gpulet(1, "b", "a", batch=2), gpulet(2, "a", "b")]
+    steps = list(missing_steps(hosted, wanted, room(), 5))
+    assert kinds(steps) == [UpdateModel, UpdateModel, LoadModel, AddGpulet]
+    assert [step.step for step in steps] == [5, 6, 7, 8]
+    update, other, load, add = steps
+    assert together(steps) == (update, other, add, load)
+    another = msgspec.structs.replace(load, step=9)
+    assert together((load, another, update)) == (update, load)
+    assert together((load, another)) == (load,)
+
+
+def test_what_is_measured_goes_alone() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a"), gpulet(1, "b")])
+    wanted = [gpulet(0, "a", batch=2), gpulet(1, "b", "a"), gpulet(2)]
+    update, load, add = missing_steps(hosted, wanted, room(), 1)
+    assert isinstance(update, UpdateModel)
+    assert isinstance(load, LoadModel)
+    slow_update, slow_load = (msgspec.structs.replace(s, latency_ms=()) for s in (update, load))
+    assert together((add, update, slow_load)) == (add, update)
+    assert together((slow_load, load)) == (slow_load,)
+    assert together((slow_update, slow_load)) == (slow_update,)
+    assert together((slow_update, load, add)) == (add,)
+    assert together(()) == ()
+
+
+def test_gpulets_shrink_together() -> None:
+    hosted: dict[int, HostedGpulet] = {}
+    settle(hosted, [gpulet(0, "a"), gpulet(1, "b")])
+    smaller = [gpulet(0, "a", share_pct=20), gpulet(1, "b", share_pct=20)]
+    assert not [*missing_steps(hosted, smaller, room(), 1)]
+    steps = together(shrink_steps(hosted, smaller, room(), 3))
+    assert kinds(steps) == [ResizeGpulet, ResizeGpulet]
+    assert [(step.step, step.gpulet) for step in steps] == [(3, 0), (4, 1)]

@@ -25,10 +25,16 @@ from glet.wire.messages import (
     Hello,
     LoadedModel,
     Refused,
+    RemoveGpulet,
     StepDone,
+    Steps,
+    StepsDone,
+    UnloadModel,
 )
 
 CHANNELS = [FrontendToBackend, BackendToFrontend, BackendToExecutor, ExecutorToBackend]
+UNLOAD = UnloadModel(step=1, gpulet=0, model=0, drain_ms=5.0)
+REMOVE = RemoveGpulet(step=2, gpulet=0, drain_ms=5.0)
 HELLO = Hello(version=VERSION, role="frontend", name="f")
 PLAN = ApplyPlan(
     gpulets=(
@@ -65,6 +71,8 @@ STATE = BackendState(
         (FrontendToBackend, PLAN),
         (BackendToFrontend, STATE),
         (ExecutorToBackend, StepDone(step=1, latency_ms=((1, 0.5), (2, 0.75)))),
+        (BackendToExecutor, Steps(steps=(UNLOAD, REMOVE))),
+        (ExecutorToBackend, StepsDone(done=(StepDone(step=1), StepDone(step=2, error="no")))),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -80,6 +88,12 @@ def test_the_op_is_the_name_in_snake_case() -> None:
 def test_a_newer_peer_may_say_more() -> None:
     encoded = msgspec.msgpack.encode({"op": "heartbeat", "new": [1, 2]})
     assert msgspec.msgpack.decode(encoded, type=FrontendToBackend) == Heartbeat()
+
+
+def test_steps_are_at_least_one() -> None:
+    encoded = msgspec.msgpack.encode({"op": "steps", "steps": []})
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(encoded, type=BackendToExecutor)
 
 
 class Pair:

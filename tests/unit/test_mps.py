@@ -233,7 +233,19 @@ def test_an_executor_of_a_whole_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     assert PlainEnv(green).variables([])["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
-    assert PlainEnv(DeviceInfo(name="c", kind="cpu", type="cpu", cores=(0,))).variables([]) == {}
+
+
+@pytest.mark.parametrize("setting", ["", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_threads_of_a_cpu_leave_their_cores_soon(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    if setting:
+        monkeypatch.setenv(setting, "active")
+    cpu = DeviceInfo(name="c", kind="cpu", type="cpu", cores=(0,))
+    # What somebody has set stays.
+    assert PlainEnv(cpu).variables([]) == ({} if setting else {"GOMP_SPINCOUNT": "10000"})
 
 
 # ---- glet doctor

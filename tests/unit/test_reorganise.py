@@ -1,11 +1,13 @@
 """What a new plan does not want ends only when it may."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from glet.plan.layout import PlacedGpulet
+from glet.serve import reorganise
 from glet.serve.hand_over import still_needed
 from glet.serve.hosted import HostedGpulet, HostedModel, Room, Wanted
-from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
+from glet.serve.reorganise import Part, is_whole, why_not_whole
 from glet.types.device import DeviceInfo
 from glet.types.model import Signature, TensorSpec
 from glet.types.plan import GpuletPlan, ModelShare, Plan
@@ -39,6 +41,17 @@ def room() -> Room:
     return Room(
         kind="profiled", drain_ms=10.0, wanted_models=wanted_models, released=lambda seq: True
     )
+
+
+def retire_surplus(
+    parts: Sequence[Part],
+    world: Room,
+    seq: int,
+    keep: frozenset[str],
+    whole: Mapping[int, set[str]],
+) -> bool:
+    is_made = is_whole(parts, world)
+    return reorganise.retire_surplus(parts, world, seq, keep, whole, is_made=is_made)
 
 
 def gpulet(number: int, *models: str) -> PlacedGpulet:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from waiting import wait_for
 
@@ -47,7 +48,7 @@ def worker() -> Iterator[StepWorker]:
 
 def perform(worker: StepWorker, step: Step) -> StepDone:
     worker.submit(step)
-    (done,) = wait_for(worker.take_done)
+    ((done,),) = wait_for(worker.take_done)
     assert done.error == ""
     return done
 
@@ -95,3 +96,14 @@ def test_a_move_neither_measures_nor_looks_at_memory(
     perform(worker, UnloadModel(step=5, gpulet=1, model=7, drain_ms=0.0))
     perform(worker, LoadModel(step=6, gpulet=0, latency_ms=known, **given))
     assert len(looks) == 4
+
+
+def test_steps_that_go_together_end_together(worker: StepWorker) -> None:
+    add = AddGpulet(step=1, gpulet=0, kind="profiled", share_pct=50, cores=())
+    again, other = (msgspec.structs.replace(add, step=n, gpulet=n - 2) for n in (2, 3))
+    worker.submit(add, again, other)
+    (done,) = wait_for(worker.take_done)
+    assert [each.step for each in done] == [1, 2, 3]
+    # What failed is told, and does not keep the others from being performed.
+    assert [bool(each.error) for each in done] == [False, True, False]
+    assert worker.take_done() == []

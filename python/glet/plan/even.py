@@ -81,6 +81,8 @@ class EvenPlanner:
 def without(plan: Plan, models: Iterable[str]) -> Plan:
     """The plan without these models; a gpulet that had no others goes with them."""
     gone = frozenset(models)
+    if not gone:
+        return plan
     gpulets = []
     for gpulet in plan.gpulets:
         stay = tuple(share for share in gpulet.models if share.model not in gone)

@@ -36,7 +36,7 @@ def app_routing(
         for app in state.apps:
             if app.spec is not None and not app.unloaded:
                 specs.setdefault(app.name, app.spec)
-    measured = _measured(states)
+    measured = _measured(states) if specs else {}
     return {
         name: RoutedApp(spec=spec, budgets_ms=_budgets(spec, _of(spec, measured)))
         for name, spec in specs.items()

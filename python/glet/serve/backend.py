@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from glet.serve.model_book import ModelBook
 from glet.serve.model_shelf import ModelShelf
 from glet.serve.poll_loop import PollLoop
 from glet.serve.run_dir import RunDir
+from glet.serve.state_feed import StateFeed
 from glet.serve.status import BEAT_S, StatusPipe
 from glet.serve.zmq_gates import cluster_gate
 from glet.types.device import GPU_KINDS, DeviceInfo
@@ -54,7 +56,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.1
 REPORT_S = 1.0
 FRONTEND_SILENT_AFTER_S = 5.0
-RELEASE_LIMIT_S = 1.0
 MOST_RUNNERS = 16
 
 
@@ -74,15 +75,13 @@ class Backend:
         self._plan: tuple[GpuletPlan, ...] = ()
         self._placed: tuple[PlacedGpulet, ...] = ()
         self._gpulets = 0
-        self._seq = 0
-        self._seq_s: dict[int, float] = {}
-        self._seen: dict[bytes, int] = {}
         self._frontends: Liveness[bytes] = Liveness(FRONTEND_SILENT_AFTER_S)
         self._keep: tuple[str, ...] = ()
         self._served: tuple[GpuletPlan, ...] = ()
         self._in_use_s = 0.0
         self._ticked_s = clock.now_s()
-        self._changed = True
+        # Whether a decision may be due, a report is not what it was, somebody waits for it.
+        self._is_due = self._changed = self._has_news = True
         self._usage = UsageMeter(self._device)
         self._used = self._usage.read()
         self._metrics: BackendMetrics | None = None
@@ -108,7 +107,7 @@ class Backend:
                     Path(self._cluster.models),
                     self._cluster.cache,
                     profile,
-                    self._note_change,
+                    self._note_news,
                     self._status.progress,
                     gpu=self._device if self._device.kind in GPU_KINDS else None,
                 )
@@ -154,6 +153,7 @@ class Backend:
         self._channel: RouterChannel[FrontendToBackend] = RouterChannel(
             context, control, FrontendToBackend, hello, keys
         )
+        self._feed = StateFeed(self._channel, self._clock)
         options = FleetOptions(
             backend=self._name,
             data=self._config.data,
@@ -168,6 +168,7 @@ class Backend:
         )
         self._fleet = ExecutorFleet(options, run_dir, self._poll, self._clock, context)
         self._fleet.on_change = self._note_change
+        self._fleet.on_news = self._note_news
         self._fleet.on_step = self._on_step
         self._fleet.on_crash = self._on_crash
         self._fleet.on_hang = lambda model: self._book.hung(model)
@@ -183,36 +184,50 @@ class Backend:
             self._status.progress(self._device.left_out)
         while not self._poll.stopping:
             self._poll.run_once(TICK_S)
-            self._settle()
+            self._turn()
         self._fleet.stop()
         until_s = self._clock.now_s() + self._cluster.drain_s
         while self._fleet.running() > 0 and self._clock.now_s() < until_s:
             self._publish()
             self._poll.run_once(TICK_S)
 
+    def _turn(self) -> None:
+        """After each turn of the loop: the next steps, and one report for all changes.
+
+        What nobody waits for is told when the steps on their way have ended, or by _tick().
+        """
+        if self._is_due:
+            self._settle()
+        if self._has_news or (self._changed and not self._fleet.is_busy()):
+            self._publish()
+
     def _settle(self) -> None:
-        """After each turn of the loop: the next steps, and one report for all changes."""
+        wanted = cache(lambda placed: self._book.wanted(placed, self._placed))
         room = Room(
             kind=self._device.kind,
             drain_ms=self._cluster.drain_s * 1000.0,
-            wanted_models=lambda placed: self._book.wanted(placed, self._placed),
-            released=self._released,
+            wanted_models=wanted,
+            released=self._feed.released,
             fits=self._fits,
             awaits=lambda: self._book.awaits(self._placed),
         )
         self._fleet.advance(room)
         # What drains is told by the next state; it goes once every frontend has seen that.
-        if self._fleet.retire(room, self._seq + 1) and self._served != self._plan:
-            self._served, self._changed = self._plan, True
-        if self._changed:
-            self._publish()
+        if self._fleet.retire(room, self._feed.seq + 1) and self._served != self._plan:
+            self._served, self._has_news = self._plan, True
+        # What it has just begun leaves nothing to decide before that ends.
+        self._is_due = False
 
     def _note_change(self) -> None:
-        self._changed = True
+        self._is_due = self._changed = True
+
+    def _note_news(self) -> None:
+        self._is_due = self._has_news = True
 
     def _report(self) -> None:
         self._used = self._usage.read()
-        self._note_change()
+        self._shelf.look_after_plan()
+        self._has_news = True
 
     def _tick(self) -> None:
         now_s = self._clock.now_s()
@@ -220,20 +235,23 @@ class Backend:
         self._ticked_s = now_s
         for peer in self._frontends.silent(now_s):
             self._forget(peer)
+        # Limits of time are looked at, and what has been waiting long enough is told.
+        self._is_due = True
+        self._has_news |= self._changed
 
     def _forget(self, peer: bytes) -> None:
         self._frontends.forget(peer)
-        self._channel.forget(peer)
-        self._seen.pop(peer, None)
+        self._feed.forget(peer)
+        self._is_due = True
 
     def _on_frontends(self) -> None:
         for peer, message in self._channel.receive():
             self._frontends.heard(peer, self._clock.now_s())
             if isinstance(message, Hello):
-                self._seen[peer] = 0
-                self._changed = True
+                self._feed.joined(peer)
+                self._has_news = True
             elif isinstance(message, StateSeen):
-                self._seen[peer] = max(self._seen.get(peer, 0), message.seq)
+                self._is_due |= self._feed.seen(peer, message.seq)
             elif isinstance(message, ApplyPlan):
                 self._apply(message.gpulets, message.keep)
             elif isinstance(message, OfferModel):
@@ -280,6 +298,7 @@ class Backend:
 
     def _answer(self, peer: bytes, read: ModelRead) -> None:
         """After a state that shows it; it goes to all frontends."""
+        self._is_due = True
         self._publish()
         if not self._channel.send(peer, read):
             self._forget(peer)
@@ -298,22 +317,13 @@ class Backend:
         loaded = {n: tuple(p.hosted.values()) for n, p in self._fleet.processes.items()}
         return self._book.fits(self._fleet.executor_of(gpulet), model, loaded, self._placed)
 
-    def _released(self, seq: int) -> bool:
-        """Whether every frontend routes by the state of that number, or had its time to."""
-        if seq > self._seq:
-            return False
-        if all(seen >= seq for seen in self._seen.values()):
-            return True
-        sent_s = self._seq_s.get(seq)
-        return sent_s is None or self._clock.now_s() - sent_s > RELEASE_LIMIT_S
-
     def _on_step(self, step: Step, done: StepDone) -> None:
         hosted = self._fleet.hosted().get(step.gpulet)
         if done.error:
             logger.info("step failed gpulet=%d: %s", step.gpulet, done.error)
         elif hosted is not None:
             self._book.learn(step, done, hosted.placed)
-            if isinstance(step, LoadModel):
+            if isinstance(step, LoadModel) and self._fleet.is_first(step):
                 self._tell_loaded(step, done, hosted.placed)
 
     def _tell_loaded(self, step: LoadModel, done: StepDone, placed: PlacedGpulet) -> None:
@@ -322,30 +332,25 @@ class Backend:
             f"loaded {step.source.name} on gpulet {step.gpulet} "
             f"({placed.given_pct:.0f} % of {self._name}): {latency_ms:.3f} ms at batch {batch}"
         )
+        points = " ".join(f"{batch}:{ms:.3f}" for batch, ms in done.latency_ms)
+        logger.info("latency_ms of model=%s gpulet=%d %s", step.source.name, step.gpulet, points)
 
     def _on_crash(self, step: Step) -> None:
         if isinstance(step, LoadModel):
             self._book.crashed(step.source.name)
 
     def _publish(self) -> None:
-        self._changed = False
-        self._seq += 1
-        self._seq_s = {self._seq: self._clock.now_s(), **self._recent_seqs()}
+        self._changed = self._has_news = False
         state = self._state()
         if self._metrics is not None:
             self._metrics.take(state)
-        for peer in list(self._channel.peers):
-            if not self._channel.send(peer, state):
-                self._forget(peer)
-
-    def _recent_seqs(self) -> dict[int, float]:
-        now_s = self._clock.now_s()
-        return {n: s for n, s in self._seq_s.items() if now_s - s <= 2 * RELEASE_LIMIT_S}
+        for peer in self._feed.send(state):
+            self._forget(peer)
 
     def _state(self) -> BackendState:
         processes = sorted(self._fleet.processes.values(), key=lambda process: process.number)
         return BackendState(
-            seq=self._seq,
+            seq=self._feed.seq + 1,
             name=self._name,
             incarnation=self._incarnation,
             number=self._config.device,

@@ -107,8 +107,8 @@ class BackendLink:
         self.channel.send(message)
 
     def seen(self) -> None:
-        """Tells the backend that requests are routed by its last state."""
-        if self.state is not None:
+        """Tells the backend that requests are routed by its last state, where it waits for that."""
+        if self.state is not None and _drains(self.state):
             self.channel.send(StateSeen(seq=self.state.seq))
 
     def beat(self) -> None:
@@ -152,3 +152,10 @@ class BackendLink:
             self._sent_s = now_s
             self.channel.send(ApplyPlan(gpulets=plan, keep=self._keep))
             logger.info("plan sent backend=%s gpulets=%d", self.name, len(plan))
+
+
+def _drains(state: BackendState) -> bool:
+    return any(
+        gpulet.state == "draining" or any(model.state == "draining" for model in gpulet.models)
+        for gpulet in state.gpulets
+    )

@@ -32,6 +32,8 @@ from glet.wire.messages import (
     ExecutorReady,
     Hello,
     Step,
+    Steps,
+    StepsDone,
 )
 from glet.wire.zmq_path import libzmq_path
 
@@ -117,12 +119,14 @@ class Executor:
 
     def _on_backend(self) -> None:
         for message in self._channel.receive():
-            if isinstance(message, Step):
+            if isinstance(message, Steps):
+                self._steps.submit(*message.steps)
+            elif isinstance(message, Step):
                 self._steps.submit(message)
 
     def _on_done(self) -> None:
         for done in self._steps.take_done():
-            self._channel.send(done)
+            self._channel.send(done[0] if len(done) == 1 else StepsDone(done=done))
 
     def _beat(self) -> None:
         self._engine.close_idle_imports()

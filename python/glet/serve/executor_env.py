@@ -12,6 +12,11 @@ from glet.types.device import GPU_KINDS, DeviceInfo
 # loaded at their first launch stop the whole device for that moment.
 DRIVER = {"CUDA_DEVICE_MAX_CONNECTIONS": "32", "CUDA_MODULE_LOADING": "EAGER"}
 
+# GNU OpenMP has a thread without work look for some for milliseconds, on cores that are shared with
+# other gpulets, after each batch and each change of share. So many turns are about 0.2 ms.
+OPENMP = {"GOMP_SPINCOUNT": "10000"}
+OPENMP_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
 
 class ExecutorEnv(Protocol):
     """What a fleet asks about the world that its executors start in.
@@ -39,7 +44,10 @@ class ExecutorEnv(Protocol):
 
 
 class PlainEnv:
-    """Of executors that need nobody else: a GPU is named, a CPU needs nothing."""
+    """Of executors that need nobody else: a GPU is named, cores are left soon.
+
+    What the environment says already of OpenMP's waiting stays.
+    """
 
     def __init__(self, device: DeviceInfo) -> None:
         self.on_death: Callable[[str], None] = lambda why: None
@@ -47,6 +55,8 @@ class PlainEnv:
         if device.kind in GPU_KINDS:
             order = as_nvidia_smi_counts(os.environ)
             self._variables = {**DRIVER, **order, VISIBLE: device.gpu}
+        elif device.kind == "cpu" and not any(name in os.environ for name in OPENMP_SETTINGS):
+            self._variables = OPENMP
 
     def ready(self) -> bool:
         return True

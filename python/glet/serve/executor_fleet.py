@@ -18,13 +18,11 @@ from glet.serve.hosted import (
     Room,
     forget_failures,
     hung,
-    missing_step,
     record_end,
     record_start,
     revive,
-    shrink_step,
-    surplus_step,
 )
+from glet.serve.next_steps import missing_steps, shrink_steps, surplus_steps, together
 from glet.serve.poll_loop import PollLoop
 from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
 from glet.serve.run_dir import RunDir
@@ -39,6 +37,8 @@ from glet.wire.messages import (
     LoadModel,
     Step,
     StepDone,
+    Steps,
+    StepsDone,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ END_LIMIT_S = 2.0
 
 
 class ExecutorFleet:
-    """Owns the executors and the socket to them. `on_change` is called when a report changed.
+    """Owns the executors and the socket to them.
 
+    `on_change` is called when a report changed, `on_news` when somebody waits for the change.
     `on_step` hears of every step that ended, `on_crash` of a step that an executor died in,
     `on_hang` of a model for which an executor is ended.
     """
@@ -84,8 +85,10 @@ class ExecutorFleet:
         self._generations: dict[int, int] = {}
         self._is_stopping = False
         self._steps = 0
+        self._is_whole: bool | None = None
         self.processes: dict[int, ExecutorProcess] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.on_news: Callable[[], None] = lambda: None
         self.on_step: Callable[[Step, StepDone], None] = lambda step, done: None
         self.on_crash: Callable[[Step], None] = lambda step: None
         self.on_hang: Callable[[str], None] = lambda model: None
@@ -106,7 +109,8 @@ class ExecutorFleet:
         for process in self.processes.values():
             if is_another:
                 forget_failures(process.hosted)
-            revive(process.hosted, self._share_of(process), process.pending)
+            if revive(process.hosted, self._share_of(process), process.pending):
+                self.on_news()
         self.on_change()
 
     def give_up(self, model: str) -> None:
@@ -123,10 +127,9 @@ class ExecutorFleet:
 
         Returns whether all that should be hosted is (see `reorganise.is_whole`).
         """
-        parts = self._parts()
-        if retire_surplus(parts, room, seq, self._keep, self._whole):
-            self.on_change()
-        whole = is_whole(parts, room)
+        parts, whole = self._parts(), self._judge(room)
+        if retire_surplus(parts, room, seq, self._keep, self._whole, is_made=whole):
+            self.on_news()
         if whole:
             self._whole = {g.number: {share.model for share in g.models} for g in self._placed}
         return whole
@@ -141,7 +144,7 @@ class ExecutorFleet:
 
     def advance(self, room: Room) -> None:
         """Starts what has to run, ends what hangs, sends each executor its next step."""
-        now_s = self._clock.now_s()
+        now_s, self._is_whole = self._clock.now_s(), None
         for process in list(self.processes.values()):
             if process.child is None:
                 self._start_if_due(process, now_s)
@@ -149,7 +152,7 @@ class ExecutorFleet:
                 process.error = why
                 logger.error("executor killed executor=%d: %s", process.number, why)
                 self._kill(process.child)
-            elif process.state == "ready" and process.pending is None:
+            elif process.state == "ready" and not process.pending:
                 self._send_next(process, room)
 
     def stop(self) -> None:
@@ -179,7 +182,7 @@ class ExecutorFleet:
     def _parts(self) -> list[Part]:
         """What each executor has and should have, also of those that do not run yet."""
         parts = [
-            Part(p.hosted, self._share_of(p), p.state == "ready" and p.pending is None)
+            Part(p.hosted, self._share_of(p), p.state == "ready" and not p.pending)
             for p in self.processes.values()
         ]
         missing = [
@@ -215,7 +218,7 @@ class ExecutorFleet:
     def _start_if_due(self, process: ExecutorProcess, now_s: float) -> None:
         if self._is_stopping or process.number not in self._wanted_executors():
             del self.processes[process.number]
-            self.on_change()
+            self.on_news()
             return
         if now_s < process.start_at_s or not self._options.env.ready():
             return
@@ -248,7 +251,7 @@ class ExecutorFleet:
             process.generation,
             child.pid,
         )
-        self.on_change()
+        self.on_news()
 
     def _on_exit(self, process: ExecutorProcess, child: Child) -> None:
         now_s = self._clock.now_s()
@@ -265,16 +268,16 @@ class ExecutorFleet:
                 process.error,
                 process.start_at_s - now_s,
             )
-            if process.pending is not None:
-                self.on_crash(process.pending)
+            for step in process.pending:
+                self.on_crash(step)
         process.state = "dead"
         self._channel.forget(process.peer)
         self._alive.forget(process.number)
         self._patient.forget(process.number)
         process.child, process.endpoint, process.peer = None, "", b""
-        process.pending, process.counters = None, ()
+        process.pending, process.counters = (), ()
         process.hosted.clear()
-        self.on_change()
+        self.on_news()
 
     def _why_end(self, process: ExecutorProcess, now_s: float) -> str:
         """Why an executor has to be ended by force, or ''."""
@@ -284,13 +287,13 @@ class ExecutorFleet:
             return f"did not end within {limit_s:.0f} s" if since_s > limit_s else ""
         if process.state == "starting":
             return f"not ready within {START_LIMIT_S:.0f} s" if since_s > START_LIMIT_S else ""
-        if process.pending is not None and now_s - process.pending_s > STEP_LIMIT_S:
-            return f"{type(process.pending).__name__} took over {STEP_LIMIT_S:.0f} s"
+        if process.pending and now_s - process.pending_s > STEP_LIMIT_S:
+            return f"{type(process.pending[-1]).__name__} took over {STEP_LIMIT_S:.0f} s"
         is_late = self._alive.silence_s(process.number, now_s) > STOPPED_LIMIT_S
         if is_late and process.child is not None and process.child.is_stopped():
             return "was stopped by a signal"
         # A load may keep a process from beating.
-        liveness = self._patient if process.pending is not None else self._alive
+        liveness = self._patient if process.pending else self._alive
         if not liveness.alive(process.number, now_s):
             return "gave no sign of life"
         hanging = hung(process.hosted, process.counters, self._options.hang_s * 1000.0)
@@ -307,20 +310,29 @@ class ExecutorFleet:
                 self._end(process)
             if self._options.per_gpulet:
                 return
-        self._steps += 1
-        step = missing_step(process.hosted, mine, room, self._steps)
-        if step is None and is_whole(self._parts(), room):
-            step = shrink_step(process.hosted, mine, room, self._steps)
-        step = step or surplus_step(process.hosted, room, self._steps)
-        if step is None or process.state == "stopping":
+        if process.state == "stopping":
             return
+        steps = together(missing_steps(process.hosted, mine, room, self._steps + 1))
+        if not steps and self._judge(room):
+            steps = together(shrink_steps(process.hosted, mine, room, self._steps + 1))
+        steps = steps or surplus_steps(process.hosted, room, self._steps + 1)
+        if not steps:
+            return
+        self._steps, self._is_whole = max(step.step for step in steps), False
         placed = {gpulet.number: gpulet for gpulet in mine}
-        if step.gpulet in placed:
-            record_start(process.hosted, step, placed[step.gpulet])
-        process.pending, process.pending_s = step, self._clock.now_s()
+        for step in steps:
+            if step.gpulet in placed:
+                record_start(process.hosted, step, placed[step.gpulet])
+        process.pending, process.pending_s = steps, self._clock.now_s()
         process.backoff.began()
-        self._channel.send(process.peer, step)
+        self._channel.send(process.peer, steps[0] if len(steps) == 1 else Steps(steps=steps))
         self.on_change()
+
+    def _judge(self, room: Room) -> bool:
+        """Whether the plan is there; once for a turn in which no step is sent."""
+        if self._is_whole is None:
+            self._is_whole = is_whole(self._parts(), room)
+        return self._is_whole
 
     def _is_released(self, process: ExecutorProcess, room: Room) -> bool:
         """Whether nobody sends requests to what an executor still has."""
@@ -350,7 +362,9 @@ class ExecutorFleet:
             self._alive.heard(process.number, now_s)
             self._patient.heard(process.number, now_s)
             if isinstance(message, StepDone):
-                self._on_step_done(process, message)
+                self._on_steps_done(process, (message,))
+            elif isinstance(message, StepsDone):
+                self._on_steps_done(process, message.done)
             elif isinstance(message, ExecutorBeat):
                 process.counters = message.counters
 
@@ -361,21 +375,26 @@ class ExecutorFleet:
         process.peer, process.endpoint, process.state = peer, ready.endpoint, "ready"
         process.backoff.serves(self._clock.now_s())
         logger.info("executor ready executor=%d endpoint=%s", process.number, ready.endpoint)
+        self.on_news()
+
+    def _on_steps_done(self, process: ExecutorProcess, done: Sequence[StepDone]) -> None:
+        steps = process.pending
+        if not steps or [step.step for step in steps] != [each.step for each in done]:
+            return
+        process.pending = ()
+        process.backoff.serves(self._clock.now_s())
+        for step, end in zip(steps, done, strict=True):
+            record_end(process.hosted, step, end)
+            self.on_step(step, end)
+            if end.error or isinstance(step, LoadModel):
+                self.on_news()
         self.on_change()
 
-    def _on_step_done(self, process: ExecutorProcess, done: StepDone) -> None:
-        step = process.pending
-        if step is None or step.step != done.step:
-            return
-        process.pending = None
-        process.backoff.serves(self._clock.now_s())
-        record_end(process.hosted, step, done)
-        if isinstance(step, LoadModel) and not done.error:
-            logger.info(
-                "model loaded model=%s gpulet=%d latency_ms=%s",
-                step.source.name,
-                step.gpulet,
-                " ".join(f"{batch}:{ms:.3f}" for batch, ms in done.latency_ms),
-            )
-        self.on_step(step, done)
-        self.on_change()
+    def is_first(self, step: LoadModel) -> bool:
+        """Whether the executor has the model on no other gpulet, and really loaded it."""
+        hosted = self.processes[self.executor_of(step.gpulet)].hosted.items()
+        return not any(step.source.name in g.models for n, g in hosted if n != step.gpulet)
+
+    def is_busy(self) -> bool:
+        """Whether a step is on its way."""
+        return any(process.pending for process in self.processes.values())

@@ -26,7 +26,7 @@ class ExecutorProcess:
     start_at_s: float = 0.0
     peer: bytes = b""
     hosted: dict[int, HostedGpulet] = field(default_factory=dict)
-    pending: Step | None = None
+    pending: tuple[Step, ...] = ()
     pending_s: float = 0.0
     counters: tuple[ModelCounters, ...] = ()
 

@@ -13,13 +13,15 @@ def still_needed(plan: Plan, device: int, states: Mapping[int, BackendState]) ->
     ones of the backends by device, without those that are silent.
     """
     mine = {share.model for gpulet in plan.on_device(device) for share in gpulet.models}
-    waiting = {
-        share.model
-        for gpulet in plan.gpulets
-        for share in gpulet.models
-        if share.model not in _ready(states.get(gpulet.device))
-    }
-    return tuple(sorted((waiting - mine) & _ready(states.get(device))))
+    elsewhere: dict[int, set[str]] = {}
+    for gpulet in plan.gpulets:
+        names = {share.model for share in gpulet.models} - mine
+        if names:
+            elsewhere.setdefault(gpulet.device, set()).update(names)
+    if not elsewhere:
+        return ()
+    waiting = set().union(*(names - _ready(states.get(d)) for d, names in elsewhere.items()))
+    return tuple(sorted(waiting & _ready(states.get(device))))
 
 
 def _ready(state: BackendState | None) -> set[str]:

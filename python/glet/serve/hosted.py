@@ -1,4 +1,4 @@
-"""What one executor hosts, and the steps towards what it should. Decides; does not act."""
+"""What one executor hosts, and what becomes of it. Decides; does not act."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,6 @@ import msgspec
 from glet.plan.layout import PlacedGpulet
 from glet.types.model import ModelMemory
 from glet.types.plan import ModelShare
-from glet.types.units import Units
 from glet.wire.counters import ModelCounters
 from glet.wire.messages import (
     AddGpulet,
@@ -17,7 +16,6 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
-    ModelFit,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
@@ -99,66 +97,6 @@ class Room:
     awaits: Callable[[], bool] = lambda: False
 
 
-def missing_step(
-    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], room: Room, step: int
-) -> Step | None:
-    """The first step towards what is wanted and not there, or None.
-
-    What has no room in memory waits. A gpulet grows here; it becomes smaller by shrink_step(), when
-    nobody waits for what it serves until then.
-    """
-    for placed in wanted:
-        if placed.error:
-            continue
-        gpulet = hosted.get(placed.number)
-        if gpulet is None:
-            return AddGpulet(
-                step=step,
-                gpulet=placed.number,
-                kind=room.kind,
-                share_pct=placed.share_pct,
-                cores=placed.cores,
-                units=placed.units,
-            )
-        if gpulet.state != "ready":
-            continue
-        if _has_to_resize(gpulet, placed) and placed.share_pct >= gpulet.placed.share_pct:
-            return _resize(gpulet, placed, room, step)
-        loadable = room.wanted_models(gpulet.placed_with(placed.models))
-        missing = _missing_model(gpulet, loadable, room, step)
-        if missing is not None:
-            return missing
-    return None
-
-
-def shrink_step(
-    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], room: Room, step: int
-) -> Step | None:
-    """The first step that makes a gpulet smaller, or None."""
-    for placed in wanted:
-        gpulet = hosted.get(placed.number)
-        if placed.error or gpulet is None or gpulet.state != "ready":
-            continue
-        if _has_to_resize(gpulet, placed):
-            return _resize(gpulet, placed, room, step)
-    return None
-
-
-def surplus_step(hosted: Mapping[int, HostedGpulet], room: Room, step: int) -> Step | None:
-    """The first step that ends what is retired and released by all frontends, or None."""
-    for number, gpulet in hosted.items():
-        if gpulet.retired_seq is not None:
-            if room.released(gpulet.retired_seq):
-                return RemoveGpulet(step=step, gpulet=number, drain_ms=room.drain_ms)
-            continue
-        for model in gpulet.models.values():
-            if model.retired_seq is not None and room.released(model.retired_seq):
-                return UnloadModel(
-                    step=step, gpulet=number, model=model.number, drain_ms=room.drain_ms
-                )
-    return None
-
-
 def unready(hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> set[str]:
     """Models that are not ready yet on every gpulet that should have them."""
     waiting = set()
@@ -210,31 +148,39 @@ def retire(
     keep = {placed.number: {share.model for share in placed.models} for placed in wanted}
     changed = False
     for number, gpulet in list(hosted.items()):
-        stay = {name for name in gpulet.models if stays(number, name)}
+        wanted_here = keep.get(number, set())
+        surplus = gpulet.models.keys() - wanted_here
+        stay = {name for name in surplus if stays(number, name)}
         if number not in keep and gpulet.retired_seq is None and not stay:
             if gpulet.state == "failed":
                 del hosted[number]
             gpulet.retired_seq, gpulet.state = seq, "draining"
             changed = True
-        changed |= _retire_models(gpulet, keep.get(number, set()) | stay, seq)
+        if surplus - stay:
+            changed |= _retire_models(gpulet, wanted_here | stay, seq)
     return changed
 
 
 def revive(
-    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], pending: Step | None
-) -> None:
-    """What is wanted again and was not ended yet serves on."""
+    hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet], pending: Sequence[Step]
+) -> bool:
+    """What is wanted again and was not ended yet serves on; whether there was any."""
+    changed = False
     for placed in wanted:
         gpulet = hosted.get(placed.number)
         if gpulet is None or gpulet.retired_seq is not None:
             continue
-        ending = -1
-        if isinstance(pending, UnloadModel) and pending.gpulet == placed.number:
-            ending = pending.model
+        ending = {
+            step.model
+            for step in pending
+            if isinstance(step, UnloadModel) and step.gpulet == placed.number
+        }
         for share in placed.models:
             model = gpulet.models.get(share.model)
-            if model is not None and model.state == "draining" and model.number != ending:
+            if model is not None and model.state == "draining" and model.number not in ending:
                 model.state, model.retired_seq = "ready", None
+                changed = True
+    return changed
 
 
 def hung(
@@ -315,71 +261,3 @@ def _record_resize(gpulet: HostedGpulet, step: ResizeGpulet, done: StepDone) -> 
         if fit is not None:
             model.limits, model.latency_ms = fit.limits, fit.latency_ms
             model.is_fitted = fit.known
-
-
-def _has_to_resize(gpulet: HostedGpulet, placed: PlacedGpulet) -> bool:
-    place = _place(placed)
-    if gpulet.refused is not None and _place(gpulet.refused) == place:
-        return False
-    return _place(gpulet.placed) != place
-
-
-def _place(placed: PlacedGpulet) -> tuple[int, tuple[int, ...], Units | None]:
-    return placed.share_pct, placed.cores, placed.units
-
-
-def _resize(gpulet: HostedGpulet, placed: PlacedGpulet, room: Room, step: int) -> ResizeGpulet:
-    wanted = {model.source.name: model for model in room.wanted_models(placed)}
-    fits = []
-    for name, model in gpulet.models.items():
-        if model.state not in ("ready", "draining") or not model.latency_ms:
-            continue
-        fit = wanted.get(name)
-        known = fit.latency_ms if fit is not None else ()
-        fits.append(
-            ModelFit(
-                model=model.number,
-                limits=fit.limits if fit is not None else model.limits,
-                latency_ms=known or model.latency_ms,
-                known=bool(known) or fit is None,
-            )
-        )
-    return ResizeGpulet(
-        step=step,
-        gpulet=placed.number,
-        kind=room.kind,
-        share_pct=placed.share_pct,
-        cores=placed.cores,
-        units=placed.units,
-        models=tuple(fits),
-    )
-
-
-def _missing_model(
-    gpulet: HostedGpulet, wanted: Sequence[Wanted], room: Room, step: int
-) -> Step | None:
-    number = gpulet.placed.number
-    for model in wanted:
-        loaded = gpulet.models.get(model.source.name)
-        if loaded is None and not room.fits(number, model.source.name):
-            continue
-        if loaded is None:
-            return LoadModel(
-                step=step,
-                gpulet=number,
-                model=model.number,
-                source=model.source,
-                limits=model.limits,
-                latency_ms=model.latency_ms,
-            )
-        if loaded.state != "ready" or (loaded.is_fitted and loaded.limits == model.limits):
-            continue
-        return UpdateModel(
-            step=step,
-            gpulet=number,
-            model=loaded.number,
-            max_batch=loaded.source.max_batch,
-            limits=model.limits,
-            latency_ms=loaded.latency_ms if loaded.is_fitted else model.latency_ms,
-        )
-    return None

@@ -7,12 +7,20 @@ from glet.errors import ProfileError
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet
 from glet.profiles.device_profile import DeviceProfile
-from glet.profiles.interference import Interference
+from glet.profiles.interference import Interference, NoInterference
 from glet.serve.hosted import HostedGpulet, Wanted
 from glet.serve.model_shelf import ModelShelf
 from glet.types.device import DeviceInfo
 from glet.types.plan import ModelShare
-from glet.wire.messages import LatencyPoints, Limits, LoadModel, Step, StepDone, UpdateModel
+from glet.wire.messages import (
+    LatencyPoints,
+    Limits,
+    LoadModel,
+    ModelSource,
+    Step,
+    StepDone,
+    UpdateModel,
+)
 
 # A model that ended its executor this often while loading is not loaded again.
 CRASHES = 3
@@ -46,13 +54,18 @@ class ModelBook:
     def wanted(self, gpulet: PlacedGpulet, device: Sequence[PlacedGpulet]) -> list[Wanted]:
         """The loadable models of a gpulet among all of its device, the ones to load first in front.
 
-        With the latencies that are known at its share: nothing is measured twice.
+        With the latencies that are known at its share: nothing is measured twice. Emulated ones
+        take as much longer as their neighbours make them when these are always busy.
         """
         wanted = []
+        others = () if isinstance(self._interference, NoInterference) else device
+        neighbours = [
+            tenants_of(other.models, other.share_pct)
+            for other in others
+            if other.number != gpulet.number and not other.error
+        ]
         for share in gpulet.models:
-            if self.why_not(gpulet, share):
-                continue
-            source = self._shelf.source(share.model, gpulet.share_pct)
+            source, _ = self._source(gpulet, share)
             if source is None:
                 continue
             limits = Limits(
@@ -61,7 +74,9 @@ class ModelBook:
                 capacity=self._cluster.queue_capacity,
                 margin_ms=self._cluster.margin_ms,
                 linger_ms=share.linger_ms,
-                slowdown=self._slowdown(gpulet, share, device),
+                slowdown=slowdowns(
+                    self._interference, tenants_of((share,), gpulet.share_pct), neighbours
+                ),
             )
             number = self._numbers.setdefault(share.model, len(self._numbers))
             known = source.compute_ms or self._tables.get(_table_key(share.model, gpulet), ())
@@ -70,24 +85,27 @@ class ModelBook:
 
     def why_not(self, gpulet: PlacedGpulet, share: ModelShare) -> str:
         """Why a model cannot be on a gpulet, in one line, or ''."""
+        return self._source(gpulet, share)[1]
+
+    def _source(self, gpulet: PlacedGpulet, share: ModelShare) -> tuple[ModelSource | None, str]:
+        """How to load it there, or why it cannot be, in one line; neither while it is compiled."""
         if self._crashes.get(share.model, 0) >= CRASHES:
-            return f"model {share.model!r} ended its executor {CRASHES} times while loading"
+            return None, f"model {share.model!r} ended its executor {CRASHES} times while loading"
         if self._hangs.get(share.model, 0) >= HANGS:
-            return f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
+            why = f"model {share.model!r} hung its gpulet {HANGS} times; it is not served any more"
+            return None, why
         error = self._shelf.error(share.model)
         if error:
-            return error
+            return None, error
         try:
-            self._shelf.source(share.model, gpulet.share_pct)
+            return self._shelf.source(share.model, gpulet.share_pct), ""
         except ProfileError as profile_error:
-            return str(profile_error)
-        return ""
+            return None, str(profile_error)
 
     def awaits(self, device: Sequence[PlacedGpulet]) -> bool:
         """Whether a model of these gpulets can be loaded later, and not yet: it is compiled."""
         return any(
-            not self.why_not(gpulet, share)
-            and self._shelf.source(share.model, gpulet.share_pct) is None
+            self._source(gpulet, share) == (None, "")
             for gpulet in device
             if not gpulet.error
             for share in gpulet.models
@@ -148,18 +166,6 @@ class ModelBook:
         if self._profile is not None and model in self._profile.models():
             return self._profile.model(model).memory_mb
         return self._memory_mb.get(model, 0.0)
-
-    def _slowdown(
-        self, gpulet: PlacedGpulet, share: ModelShare, device: Sequence[PlacedGpulet]
-    ) -> float:
-        """How much longer an emulated device takes for this model, its neighbours always busy."""
-        neighbours = [
-            tenants_of(other.models, other.share_pct)
-            for other in device
-            if other.number != gpulet.number and not other.error
-        ]
-        victim = tenants_of((share,), gpulet.share_pct)
-        return slowdowns(self._interference, victim, neighbours)
 
 
 def _table_key(model: str, gpulet: PlacedGpulet) -> tuple[str, int, int]:

@@ -78,6 +78,7 @@ class ModelShelf:
             self._look(name)
         self._apps_of: frozenset[tuple[str, int, int]] | None = None
         self._apps: dict[str, AppState] = {}
+        self._is_another_plan = False
         self.look_at_apps()
 
     @property
@@ -91,8 +92,14 @@ class ModelShelf:
         for name in self._wanted:
             if name not in self._entries:
                 self._look(name)
-        self.look_at_apps()
+        self._is_another_plan = True
         self._compile_next(poll)
+
+    def look_after_plan(self) -> None:
+        """Looks at the apps if want() was called since; not there, where a device is waited for."""
+        if self._is_another_plan:
+            self._is_another_plan = False
+            self.look_at_apps()
 
     def look_at_apps(self) -> None:
         """Reads the apps again when one of the repository's TOML files came, went or changed."""

@@ -5,10 +5,12 @@ is there as a whole, so that a step that fails leaves it serving.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from functools import cache
 from typing import NamedTuple
 
 from glet.plan.layout import PlacedGpulet
-from glet.serve.hosted import HostedGpulet, Room, failure, missing_step, retire, unready
+from glet.serve.hosted import HostedGpulet, Room, failure, retire, unready
+from glet.serve.next_steps import missing_steps
 
 
 class Part(NamedTuple):
@@ -31,7 +33,8 @@ def is_whole(parts: Sequence[Part], room: Room) -> bool:
     Without the models of which it was known before that they cannot be loaded.
     """
     return (
-        not why_not_whole(parts)
+        all(part.is_idle or not part.wanted for part in parts)
+        and not why_not_whole(parts)
         and not room.awaits()
         and all(_has_all(part, room) for part in parts)
         and not _stuck(parts, room)
@@ -44,21 +47,23 @@ def retire_surplus(
     seq: int,
     keep: Set[str],
     whole: Mapping[int, Set[str]],
+    *,
+    is_made: bool,
 ) -> bool:
     """Has what is not wanted any more drain since state `seq`; whether anything changed.
 
     A model stays where it is until it is ready everywhere it should be, while it is in `keep`, and,
-    where the last whole plan had it (`whole`: models by gpulet), until the new one is whole. Only
-    where a model finds no memory, what is in its way goes first.
+    where the last whole plan had it (`whole`: models by gpulet), until the new one is whole, as
+    `is_made` says. Only where a model finds no memory, what is in its way goes first.
     """
-    waiting = set().union(*(unready(part.hosted, part.wanted) for part in parts))
-    stuck = _stuck(parts, room)
-    is_made = is_whole(parts, room)
+    # Mostly nothing is surplus, and nobody asks.
+    waiting = cache(lambda: set().union(*(unready(part.hosted, part.wanted) for part in parts)))
+    stuck = cache(lambda: _stuck(parts, room))
 
     def stays(gpulet: int, model: str) -> bool:
-        if stuck:
-            return model in waiting - stuck
-        if model in waiting or model in keep:
+        if stuck():
+            return model in waiting() - stuck()
+        if model in waiting() or model in keep:
             return True
         return not is_made and model in whole.get(gpulet, ())
 
@@ -67,9 +72,7 @@ def retire_surplus(
 
 
 def _has_all(part: Part, room: Room) -> bool:
-    if not part.wanted:
-        return True
-    return part.is_idle and missing_step(part.hosted, part.wanted, room, 0) is None
+    return next(missing_steps(part.hosted, part.wanted, room, 0), None) is None
 
 
 def _stuck(parts: Sequence[Part], room: Room) -> set[str]:
@@ -79,6 +82,7 @@ def _stuck(parts: Sequence[Part], room: Room) -> set[str]:
         for part in parts
         for placed in part.wanted
         if (gpulet := part.hosted.get(placed.number)) is not None
+        if any(share.model not in gpulet.models for share in placed.models)
         for model in room.wanted_models(gpulet.placed_with(placed.models))
         if model.source.name not in gpulet.models
         and not room.fits(placed.number, model.source.name)

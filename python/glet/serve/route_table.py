@@ -45,7 +45,9 @@ def routing(states: Mapping[str, BackendState], silent: frozenset[str]) -> Routi
     two backends with different ideas of a model, the first by name is right, and the other gets
     no requests for it. A model that is unloaded goes when nobody hosts it any more.
     """
-    gone = unloaded(states) - hosted(states)
+    gone = unloaded(states)
+    if gone:
+        gone -= hosted(states)
     models: dict[str, ModelSpec] = {}
     executors: dict[ExecutorKey, str] = {}
     routes: dict[str, list[Route]] = {}

@@ -41,19 +41,19 @@ class StepWorker:
         self._engine = engine
         self._clock = clock
         self._models = ModelLoader(engine, runners)
-        self._steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[StepDone] = queue.SimpleQueue()
+        self._steps: queue.SimpleQueue[tuple[Step, ...] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[StepDone, ...]] = queue.SimpleQueue()
         self.done_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # A model that never returns from its load must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="steps", daemon=True)
         self._thread.start()
 
-    def submit(self, step: Step) -> None:
-        """Steps are performed in this order; each gives one StepDone."""
-        self._steps.put(step)
+    def submit(self, *steps: Step) -> None:
+        """One or more; steps are performed in this order, and each gives one StepDone."""
+        self._steps.put(steps)
 
-    def take_done(self) -> list[StepDone]:
-        """What ended since the last call."""
+    def take_done(self) -> list[tuple[StepDone, ...]]:
+        """What ended since the last call: those of a submit() together, when all have ended."""
         try:
             os.eventfd_read(self.done_fd)
         except BlockingIOError:
@@ -71,8 +71,8 @@ class StepWorker:
             os.close(self.done_fd)
 
     def _run(self) -> None:
-        while (step := self._steps.get()) is not None:
-            self._done.put(self._perform(step))
+        while (steps := self._steps.get()) is not None:
+            self._done.put(tuple(self._perform(step) for step in steps))
             os.eventfd_write(self.done_fd, 1)
 
     def _perform(self, step: Step) -> StepDone:

@@ -112,6 +112,11 @@ class RouterChannel(Generic[M]):
         """False when the peer is gone."""
         return _send(self.socket, [peer, self._encoder.encode(message)])
 
+    def send_all(self, message: Message) -> list[bytes]:
+        """To every peer, encoded once; those that are gone."""
+        frame = self._encoder.encode(message)
+        return [peer for peer in self.peers if not _send(self.socket, [peer, frame])]
+
     def forget(self, peer: bytes) -> None:
         """The peer has to say hello again."""
         self.peers.pop(peer, None)

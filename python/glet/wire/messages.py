@@ -63,7 +63,10 @@ class ApplyPlan(Message, frozen=True, kw_only=True):
 
 
 class StateSeen(Message, frozen=True, kw_only=True):
-    """The frontend routes by this state, and sends nothing to what it calls draining."""
+    """The frontend routes by this state, and sends nothing to what it calls draining.
+
+    Said of states that call something so; of others nobody waits for it.
+    """
 
     seq: int
 
@@ -283,6 +286,15 @@ class UnloadModel(Message, frozen=True, kw_only=True):
     drain_ms: float
 
 
+Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+
+
+class Steps(Message, frozen=True, kw_only=True):
+    """Several that go together: performed in this order, answered with one StepsDone."""
+
+    steps: Annotated[tuple[Step, ...], Meta(min_length=1)]
+
+
 class ExecutorReady(Message, frozen=True, kw_only=True):
     """The executor's data socket is bound."""
 
@@ -306,6 +318,12 @@ class StepDone(Message, frozen=True, kw_only=True):
     runner: str = ""
     note: str = ""
     memory: ModelMemory = ModelMemory()
+
+
+class StepsDone(Message, frozen=True, kw_only=True):
+    """All steps of a message ended, in its order; also those after one that failed."""
+
+    done: tuple[StepDone, ...]
 
 
 class ExecutorBeat(Message, frozen=True, kw_only=True):
@@ -365,7 +383,6 @@ class Observed(Message, frozen=True, kw_only=True):
     observation: bytes = b""
 
 
-Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
 FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen | OfferModel | WithdrawModel
 BackendToFrontend = Hello | Refused | BackendState | ModelRead
 BackendToExecutor = (
@@ -378,7 +395,8 @@ BackendToExecutor = (
     | LoadModel
     | UpdateModel
     | UnloadModel
+    | Steps
 )
-ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | ExecutorBeat
+ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | StepsDone | ExecutorBeat
 FrontendToController = Hello | Refused | Heartbeat | FrontendReport
 ControllerToFrontend = Hello | Refused | NewPlan | SetAccept | RoundDone | Observed

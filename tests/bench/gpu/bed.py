@@ -172,11 +172,13 @@ class Bed:
         """Waits for it. Raises DeviceError with what the executor would have told its backend."""
         self._steps.submit(step)
         select.select([self._steps.done_fd], [], [], STEP_LIMIT_S)
-        done = self._steps.take_done()
-        if not done or done[0].error:
-            why = done[0].error if done else f"took longer than {STEP_LIMIT_S:g} s"
-            raise DeviceError(f"{type(step).__name__}: {why}")
-        return done[0]
+        ended = self._steps.take_done()
+        if not ended:
+            raise DeviceError(f"{type(step).__name__}: took longer than {STEP_LIMIT_S:g} s")
+        ((done,),) = ended
+        if done.error:
+            raise DeviceError(f"{type(step).__name__}: {done.error}")
+        return done
 
     def apply(self, plan: Plan, device: DeviceInfo) -> dict[str, list[Route]]:
         """Adds the plan's gpulets; routes by model. Those of 100 % lie above each other."""
