@@ -137,3 +137,9 @@ def read_constants(path: Path) -> Constants:
         at = rows[1].at if rows else path
         raise ConfigError(f"{at}: has {len(rows)} lines of numbers; valid is 1")
     return cast(Constants, tuple(rows[0].values[column] for column in COLUMNS))
+
+
+def emulated_interference(profile_file: Path, profile: DeviceProfile) -> Interference:
+    """What the `interference.toml` of a profile folder says; none without. Raises ConfigError."""
+    file = profile_file / "interference.toml"
+    return read_interference(file, profile) if file.is_file() else NoInterference()

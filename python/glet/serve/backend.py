@@ -14,9 +14,8 @@ from glet.config.cluster import BackendConfig, ClusterConfig, backend_name
 from glet.errors import ConfigError
 from glet.plan.layout import PlacedGpulet, arrange
 from glet.profiles import latency_csv
-from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Interference, NoInterference
-from glet.profiles.interference_files import read_interference
+from glet.profiles.interference_files import emulated_interference
 from glet.serve.backend_metrics import BackendMetrics
 from glet.serve.backend_state import gpulet_states
 from glet.serve.device_usage import UsageMeter
@@ -200,6 +199,7 @@ class Backend:
             released=self._released,
             fits=self._fits,
             awaits=lambda: self._book.awaits(self._placed),
+            loans=self._book.loans,
         )
         self._fleet.advance(room)
         # What drains is told by the next state; it goes once every frontend has seen that.
@@ -394,9 +394,3 @@ def device_info(cluster: ClusterConfig, config: BackendConfig) -> DeviceInfo:
         granularity_pct=100.0 / len(cores),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
     )
-
-
-def emulated_interference(profile_file: Path, profile: DeviceProfile) -> Interference:
-    """What the `interference.toml` of a profile folder says; none without. Raises ConfigError."""
-    file = profile_file / "interference.toml"
-    return read_interference(file, profile) if file.is_file() else NoInterference()

@@ -25,6 +25,7 @@ from glet.serve.hosted import (
     shrink_step,
     surplus_step,
 )
+from glet.serve.lending import loan_step
 from glet.serve.poll_loop import PollLoop
 from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
 from glet.serve.run_dir import RunDir
@@ -312,6 +313,7 @@ class ExecutorFleet:
         if step is None and is_whole(self._parts(), room):
             step = shrink_step(process.hosted, mine, room, self._steps)
         step = step or surplus_step(process.hosted, room, self._steps)
+        step = step or loan_step(process.hosted, room, self._steps)
         if step is None or process.state == "stopping":
             return
         placed = {gpulet.number: gpulet for gpulet in mine}

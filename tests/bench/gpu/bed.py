@@ -141,6 +141,7 @@ class Bed:
         self._number = 0
         self.numbers: dict[str, int] = {}
         self.priorities: dict[str, int] = {}  # of streams, by model
+        self.placed: tuple[PlacedGpulet, ...] = ()  # of the last plan
         self.latency_ms: dict[tuple[int, str], LatencyPoints] = {}
         self._measured_ms: dict[tuple[str, int], LatencyPoints] = {}
 
@@ -173,7 +174,7 @@ class Bed:
     def apply(self, plan: Plan, device: DeviceInfo) -> dict[str, Routes]:
         """Adds the plan's gpulets; routes by model. Those of 100 % lie above each other."""
         routes: dict[str, Routes] = {}
-        placed = _place(plan.gpulets, device)
+        placed = self.placed = _place(plan.gpulets, device)
         for gpulet in placed:
             self.add(gpulet)
             for share in gpulet.models:

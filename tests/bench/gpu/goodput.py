@@ -29,6 +29,7 @@ from bed import (
     run_main,
 )
 from bed_models import EmulatedModels, Models, StoredModels
+from lend import borrowed, lend
 from lines import ROOT, emit, load_average, say
 from search import bisect
 from study import (
@@ -172,9 +173,14 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
     with Bed(gpulets, models, study, args.margin_ms) as bed:
         if name == "streams-priority":
             bed.priorities = priorities(tasks)
-        routes = bed.apply(system.plan, device_of(gpulets, study.profile.type))
+        device = device_of(gpulets, study.profile.type)
+        routes = bed.apply(system.plan, device)
+        if name.endswith("-steal"):
+            lend(bed, bed.placed, device, study)
         cell = Cell(models, routes, tasks, args)
-        emit("goodput", params, **figures(cell, system, tasks, study), load=load_average())
+        found = figures(cell, system, tasks, study)
+        found |= {"borrowed": borrowed(bed)}
+        emit("goodput", params, **found, load=load_average())
 
 
 def parse() -> argparse.Namespace:
