@@ -208,7 +208,13 @@ class QueueLimits:
         drop_late: bool = True,
         margin_ns: int = 0,
         linger_ns: int = 0,
-    ) -> None: ...
+        slo_ns: int = ...,
+    ) -> None:
+        """`slo_ns`: what requests have from arrival to deadline; NEVER_NS where it is not known.
+
+        Raises ArgumentError when it is put to use with a limit out of range.
+        """
+
     @property
     def capacity(self) -> int: ...
     @property
@@ -219,6 +225,8 @@ class QueueLimits:
     def margin_ns(self) -> int: ...
     @property
     def linger_ns(self) -> int: ...
+    @property
+    def slo_ns(self) -> int: ...
 
 class Decision:
     @property
@@ -304,10 +312,37 @@ class GpuletQueue:
     def decide(self, now_ns: int) -> GpuletDecision: ...
     def take_batch(self, decision: GpuletDecision) -> list[int]: ...
     def observe(self, model: int, batch: int, took_ns: int) -> None: ...
+    def count(self, model: int, took_ns: int) -> None:
+        """A batch that ran on more than this gpulet: its time counts, its latency does not."""
+
+    def lends_until(self, now_ns: int) -> int:
+        """Until when it may stand still: a whole batch of each model, come now, still ends in time.
+
+        Long ago when something waits, or when it is not known how much time requests have.
+        """
+
     def latency_ns(self, model: int, batch: int) -> int: ...
     def correction(self, model: int) -> float: ...
     def size(self, model: int) -> int: ...
     def __len__(self) -> int: ...
+
+class WideLatency:
+    """Latency of batches on a gpulet's share and a neighbour's (csrc/glet/batch/loan.h)."""
+
+    def __init__(self, latency: LatencyTable, max_batch: int, known: bool) -> None:
+        """`known`: the table is of both shares. Else of the own one, and the rest is learned."""
+
+    def at_ns(self, batch: int) -> int:
+        """NEVER_NS for a batch that the table does not have."""
+
+    def pays(self, batch: int, own_ns: int) -> bool: ...
+    def observe(self, batch: int, took_ns: int) -> None: ...
+
+def loan_until(now_ns: int, own_ns: int, wide_ns: int, lender: GpuletQueue) -> int | None:
+    """Until when a batch that begins now holds the share of an idle lender; None: it may not.
+
+    `own_ns` and `wide_ns` are predictions of the batch on one share and on both.
+    """
 
 class Router:
     """Chooses a gpulet for each request of a model (csrc/glet/route/router.h)."""
@@ -537,6 +572,10 @@ class ModelStats:
     @property
     def items(self) -> int: ...
     @property
+    def borrowed(self) -> int:
+        """Batches that ran on the share of an idle neighbour, too."""
+
+    @property
     def waiting(self) -> int: ...
     @property
     def correction(self) -> float:
@@ -649,6 +688,19 @@ class Engine:
         the old one goes back to the pool, and with it the graphs captured on it stay usable.
         Raises ArgumentError when kind or device are not those it was added with, DeviceError when
         the share cannot be had; it then is as before.
+        """
+
+    def set_loans(
+        self, gpulet: int, loans: Sequence[tuple[int, Sequence[tuple[int, LatencyTable]]]]
+    ) -> None:
+        """Gpulets whose share this one may borrow for a batch, in place of those set before.
+
+        A loan is (lender, [(model, latency on both shares), ...]); what is not known is learned. A
+        batch runs on both shares when the lender idles and whatever may come to it meanwhile still
+        ends in time; for that its models need `slo_ns`, or requests with deadlines. A context or a
+        graph that is missing is made beside the gpulets' threads, for the next time. A resize of
+        either ends the leave. Raises ArgumentError when a lender is not there, is the gpulet
+        itself, is of another kind or device, or has units that do not touch.
         """
 
     def remove_gpulet(self, gpulet: int, drain_until_ns: int = 0) -> None:
@@ -1075,6 +1127,11 @@ class Gpulets:
         real: LatencyTable,
         slowdown: float = 1.0,
     ) -> None: ...
+    def set_loans(
+        self, gpulet: int, loans: Sequence[tuple[int, Sequence[tuple[int, LatencyTable]]]]
+    ) -> None:
+        """As Engine.set_loans(); only models whose latency on both shares is given borrow."""
+
     def unload(self, gpulet: int, model: int) -> None: ...
     def set_routes(self, model: int, routes: Sequence[tuple[int, float]]) -> None: ...
     def set_accept(self, model: int, part: float) -> None:
@@ -1092,8 +1149,8 @@ class Gpulets:
     def take_window(self, model: int) -> dict[str, Any]:
         """Counts and `latency`, buckets as of FrontendLoop.stats(), since the last call."""
 
-    def take_tenant_window(self, gpulet: int, model: int) -> tuple[int, int, float]:
-        """Requests and batches served and seconds busy since the last call."""
+    def take_tenant_window(self, gpulet: int, model: int) -> tuple[int, int, float, int]:
+        """Requests and batches, seconds busy, batches on borrowed shares; since the last call."""
 
     def correction(self, gpulet: int, model: int) -> float: ...
     def waiting(self, gpulet: int, model: int) -> int: ...

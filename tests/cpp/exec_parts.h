@@ -1,10 +1,12 @@
 #pragma once
 
 #include <poll.h>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "glet/exec/batch_buffer.h"
@@ -78,6 +80,17 @@ inline std::vector<Completion> collect(Engine& engine, std::size_t count) {
     if (engine.drain(out) == 0 && fd.revents == 0) break;  // ten seconds of nothing: give up
   }
   return out;
+}
+
+// Whether it comes true, which may take long on a busy machine.
+template <typename Condition>
+bool eventually(Condition condition) {
+  const Nanos until = now() + std::chrono::seconds(60);
+  while (!condition()) {
+    if (now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 inline void submit(Engine& engine, std::vector<Submission> burst) {

@@ -255,6 +255,32 @@ TEST_CASE("gpulets: what waits at a model that leaves goes to another gpulet") {
   CHECK(world.take_window(1, model).served == 3);
 }
 
+TEST_CASE("gpulets: an idle neighbour lends its share where that makes nothing late") {
+  // 4 ms on both shares, then a batch of 10 ms of the neighbour's: late in 13 ms, not in 14.
+  for (const auto& [slo_ms, borrowed] : {std::pair{13, 0u}, std::pair{14, 1u}}) {
+    Gpulets world(seconds(60));
+    const auto first = world.add_model(milliseconds(500), at({0}), 0.99);
+    const auto second = world.add_model(milliseconds(500), at({2}), 0.99);
+    batch::ModelPlan plan = plan_of(1, 10);
+    plan.limits.slo = milliseconds(slo_ms);
+    for (const auto model : {first, second}) {
+      world.load(model, model, plan, takes(10), 1.0);
+      const std::vector<route::Route> routes = {{model, 1.0}};
+      world.set_routes(model, routes);
+    }
+    world.set_loans(first, {{second, {{first, takes(4)}}}});
+    CHECK_THROWS_AS(world.set_loans(first, {{first, {}}}), ArgumentError);
+    CHECK_THROWS_AS(world.set_loans(first, {{7, {}}}), ArgumentError);
+    world.advance(seconds(1));
+    world.finish();
+    CHECK(world.ledger(first).rows().front().sum_ms == doctest::Approx(borrowed ? 4.0 : 10.0));
+    CHECK(world.ledger(second).rows().front().sum_ms == doctest::Approx(borrowed ? 12.0 : 10.0));
+    CHECK(world.take_window(first, first).borrowed == borrowed);
+    CHECK(world.take_window(second, second).borrowed == 0);
+    CHECK(world.correction(first, first) == 1.0);
+  }
+}
+
 TEST_CASE("gpulets: the part that is not let in is refused as full") {
   Gpulets world(seconds(60));
   const auto model = world.add_model(milliseconds(500), at({0, 1, 2, 3}), 0.99);

@@ -68,6 +68,27 @@ def test_gpulets_follow_the_load_with_the_live_loop() -> None:
         np.testing.assert_array_equal(job.ledger["offered"], ended)
 
 
+def test_gpulets_that_steal_answer_everything_once_and_sooner() -> None:
+    small = scenario("gpulets-day", 60)
+    assert small.gpulets is not None
+    lending = msgspec.structs.replace(
+        small, gpulets=msgspec.structs.replace(small.gpulets, steal=True)
+    )
+    runs = [simulate(one, Run(policy="follow", seed=5), ManualClock()) for one in (small, lending)]
+    again = simulate(lending, Run(policy="follow", seed=5), ManualClock())
+    assert runs[1].report == again.report
+    assert runs[1].report["errors"] == []
+    mean_ms = [
+        sum(job.ledger["sum_ms"].sum() for job in run.jobs.values())
+        / sum(job.ledger["answered"].sum() for job in run.jobs.values())
+        for run in runs
+    ]
+    assert mean_ms[1] < mean_ms[0]
+    for job in runs[1].jobs.values():
+        ended = job.ledger["answered"] + job.ledger["refused"]
+        np.testing.assert_array_equal(job.ledger["offered"], ended)
+
+
 # Those that follow from behind miss more while the load rises.
 @pytest.mark.parametrize(
     ("policy", "most"), [("fleet", 0.5), ("fleet:sizing", 0.8), ("fleet:aiad", 0.8)]

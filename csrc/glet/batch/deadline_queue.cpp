@@ -16,6 +16,8 @@ constexpr double kLossWeight = 1.0 / 50;
 // loads of 0.8 to 3 times capacity. Nothing lost lately: time beyond the queue is worth nothing.
 constexpr double kWorthPerLoss = 5.0;
 constexpr double kMostWorth = 0.5;
+// How fast a single short deadline is forgotten.
+constexpr Nanos::rep kRequestsToForget = 64;
 
 const QueueLimits& checked(const QueueLimits& limits, int measured) {
   if (limits.capacity < 1 || limits.capacity > kLargestCapacity) {
@@ -30,6 +32,10 @@ const QueueLimits& checked(const QueueLimits& limits, int measured) {
     throw ArgumentError("[DeadlineQueue] margin " + std::to_string(limits.margin.count()) +
                         " ns, linger " + std::to_string(limits.linger.count()) +
                         " ns; both are >= 0");
+  }
+  if (limits.slo <= Nanos{0}) {
+    throw ArgumentError("[DeadlineQueue] slo " + std::to_string(limits.slo.count()) +
+                        " ns; valid: above 0");
   }
   return limits;
 }
@@ -49,7 +55,29 @@ void DeadlineQueue::note(bool lost) {
   loss_ += kLossWeight * ((lost ? 1.0 : 0.0) - loss_);
 }
 
+// Falls to a shorter time at once and rises slowly.
+void DeadlineQueue::note_budget(const Request& request) {
+  if (request.deadline == kNever) return;
+  const Nanos given = std::max(Nanos{0}, request.deadline - request.arrival);
+  if (given <= shortest_) {
+    shortest_ = given;
+  } else {
+    shortest_ += (given - shortest_) / kRequestsToForget;
+  }
+}
+
+Nanos DeadlineQueue::budget() const {
+  return earlier_by(std::min(limits_.slo, shortest_), limits_.margin);
+}
+
+int DeadlineQueue::sustained_batch() const {
+  const Nanos time = budget();
+  const Nanos half = time == kNever ? kNever : time / 2;
+  return std::max(1, predictor_.largest_within(half, limits_.max_batch));
+}
+
 Admit DeadlineQueue::push(const Request& request, Nanos now, Nanos busy_until) {
+  note_budget(request);
   if (waiting_.size() >= static_cast<std::size_t>(limits_.capacity)) return Admit::kFull;
   const bool last = waiting_.empty() || waiting_.back().deadline <= request.deadline;
   if (!limits_.drop_late) {
@@ -198,6 +226,13 @@ Nanos DeadlineQueue::latency(int batch) const {
                        std::to_string(limits_.max_batch));
   }
   return predictor_.at(batch);
+}
+
+Nanos DeadlineQueue::expected(int batch) const {
+  latency(batch);  // checks
+  const double exact =
+      static_cast<double>(predictor_.table().at(batch).count()) * predictor_.mean();
+  return Nanos{static_cast<Nanos::rep>(exact)};
 }
 
 void DeadlineQueue::update(profile::LatencyTable latency, QueueLimits limits) {

@@ -20,6 +20,7 @@ struct QueueLimits {
   bool drop_late = true;  // refuse and drop what cannot finish in time
   Nanos margin{0};        // kept free between the end of a batch and a deadline (reply path)
   Nanos linger{0};        // how long the oldest request may wait for company while the gpulet idles
+  Nanos slo = kNever;     // what a request has from arrival to deadline; kNever: not known
 };
 
 // What to do now. Taken together with the queue it is a pure function of (queue, now).
@@ -74,8 +75,16 @@ class DeadlineQueue {
   // Predicted latency of a batch: table times correction.
   // Throws ProfileError outside 1..limits().max_batch.
   Nanos latency(int batch) const;
+  // The same without the predictor's room for jitter.
+  Nanos expected(int batch) const;
   // Measured / table, slow-moving.
   double correction() const { return predictor_.mean(); }
+
+  // The time that the next request may be expected to have, margin taken off: the SLO, or less
+  // where requests came with less lately. kNever when neither is known.
+  Nanos budget() const;
+  // Of the batches that run again and again within that time (two of them fit), the largest.
+  int sustained_batch() const;
 
   std::size_t size() const { return waiting_.size(); }
   bool empty() const { return waiting_.empty(); }
@@ -93,6 +102,7 @@ class DeadlineQueue {
   Lookahead ahead(double time_worth = 0.0) const;
   std::deque<Request>::iterator insert(const Request& request);
   void note(bool lost);
+  void note_budget(const Request& request);
   bool fits_behind_all(const Request& request, Nanos start);
   bool fits_between(const Request& request, Nanos start);
   void note_refusal(const Request& request, Nanos now);
@@ -104,6 +114,7 @@ class DeadlineQueue {
   std::deque<Request> waiting_;  // by deadline, then arrival order
   double loss_ = 0.0;            // share of the last requests that were refused or given up
   int refusals_ = 0;             // in a row that only the learned correction explains
+  Nanos shortest_ = kNever;      // time that requests had lately
 };
 
 }  // namespace glet::batch

@@ -180,8 +180,12 @@ std::optional<Request> GpuletQueue::cancel(ModelId model, Nanos deadline,
 }
 
 void GpuletQueue::observe(ModelId model, int batch, Nanos took) {
-  Entry& ran = entry(model, "observe");
-  ran.queue.observe(batch, took);
+  entry(model, "observe").queue.observe(batch, took);
+  count(model, took);
+}
+
+void GpuletQueue::count(ModelId model, Nanos took) {
+  Entry& ran = entry(model, "count");
   ran.used_ns += as_double(took) / ran.time_share;
 
   double longest = 0.0;
@@ -197,8 +201,34 @@ void GpuletQueue::observe(ModelId model, int batch, Nanos took) {
   }
 }
 
+Nanos GpuletQueue::lends_until(Nanos now) const {
+  struct Demand {
+    Nanos budget;
+    Nanos length;
+  };
+  std::vector<Demand> demands;
+  for (const Entry& each : entries_) {
+    const Nanos budget = each.queue.budget();
+    if (!each.queue.empty() || budget == kNever) return Nanos::min();
+    demands.push_back({budget, each.queue.latency(each.queue.sustained_batch())});
+  }
+  std::sort(demands.begin(), demands.end(),
+            [](const Demand& a, const Demand& b) { return a.budget < b.budget; });
+  Nanos until = kNever;
+  Nanos length{0};
+  for (const Demand& demand : demands) {
+    length = later_by(length, demand.length);
+    until = std::min(until, earlier_by(later_by(now, demand.budget), length));
+  }
+  return until;
+}
+
 Nanos GpuletQueue::latency(ModelId model, int batch) const {
   return entry(model, "latency").queue.latency(batch);
+}
+
+Nanos GpuletQueue::expected(ModelId model, int batch) const {
+  return entry(model, "expected").queue.expected(batch);
 }
 
 double GpuletQueue::correction(ModelId model) const {

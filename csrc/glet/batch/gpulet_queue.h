@@ -50,8 +50,19 @@ class GpuletQueue {
                                 const std::function<bool(std::uint64_t)>& is_it);
   // A batch ended: corrects the model's latency and counts its use of time.
   void observe(ModelId model, int batch, Nanos took);
+  // A batch ended that ran on more than this gpulet: its use of time counts, its latency is none of
+  // this share.
+  void count(ModelId model, Nanos took);
+
+  // Until when the gpulet may stand still from `now` on, so that whatever its models may be asked
+  // for from now on ends in time by the predicted latencies: a whole batch of each at once now,
+  // earliest deadline first. Nanos::min() when something waits or it is not known how much time a
+  // model's requests have; kNever without models.
+  Nanos lends_until(Nanos now) const;
 
   Nanos latency(ModelId model, int batch) const;
+  // Without the predictor's room for jitter.
+  Nanos expected(ModelId model, int batch) const;
   double correction(ModelId model) const;
   std::size_t size() const;
   std::size_t size(ModelId model) const;

@@ -2,11 +2,13 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "glet/batch/deadline_queue.h"
 #include "glet/batch/gpulet_queue.h"
+#include "glet/batch/loan.h"
 #include "glet/bind/bind.h"
 #include "glet/bind/nanos.h"
 #include "glet/profile/latency_table.h"
@@ -52,20 +54,21 @@ void bind_values(py::module_& m) {
           "batch"_a);
   py::class_<QueueLimits>(m, "QueueLimits")
       .def(py::init([](int capacity, int max_batch, bool drop_late, std::int64_t margin_ns,
-                       std::int64_t linger_ns) {
-             return QueueLimits{capacity, max_batch, drop_late, from_ns(margin_ns),
-                                from_ns(linger_ns)};
+                       std::int64_t linger_ns, std::int64_t slo_ns) {
+             return QueueLimits{capacity,           max_batch,          drop_late,
+                                from_ns(margin_ns), from_ns(linger_ns), from_ns(slo_ns)};
            }),
            py::kw_only(), "capacity"_a = QueueLimits{}.capacity,
            "max_batch"_a = QueueLimits{}.max_batch, "drop_late"_a = QueueLimits{}.drop_late,
-           "margin_ns"_a = 0, "linger_ns"_a = 0)
+           "margin_ns"_a = 0, "linger_ns"_a = 0, "slo_ns"_a = to_ns(kNever))
       .def_readonly("capacity", &QueueLimits::capacity)
       .def_readonly("max_batch", &QueueLimits::max_batch)
       .def_readonly("drop_late", &QueueLimits::drop_late)
       .def_property_readonly("margin_ns",
                              [](const QueueLimits& self) { return to_ns(self.margin); })
       .def_property_readonly("linger_ns",
-                             [](const QueueLimits& self) { return to_ns(self.linger); });
+                             [](const QueueLimits& self) { return to_ns(self.linger); })
+      .def_property_readonly("slo_ns", [](const QueueLimits& self) { return to_ns(self.slo); });
   py::class_<batch::Decision>(m, "Decision")
       .def_readonly("batch_size", &batch::Decision::batch_size)
       .def_property_readonly("wake_at_ns",
@@ -209,9 +212,52 @@ void bind_gpulet_queue(py::module_& m) {
             return to_ns(self.latency(model, batch));
           },
           "model"_a, "batch"_a)
+      .def(
+          "count",
+          [](GpuletQueue& self, ModelId model, std::int64_t took_ns) {
+            self.count(model, from_ns(took_ns));
+          },
+          "model"_a, "took_ns"_a)
+      .def(
+          "lends_until",
+          [](const GpuletQueue& self, std::int64_t now_ns) {
+            return to_ns(self.lends_until(from_ns(now_ns)));
+          },
+          "now_ns"_a)
       .def("correction", &GpuletQueue::correction, "model"_a)
       .def("size", py::overload_cast<ModelId>(&GpuletQueue::size, py::const_), "model"_a)
       .def("__len__", py::overload_cast<>(&GpuletQueue::size, py::const_));
+}
+
+void bind_loan(py::module_& m) {
+  using batch::WideLatency;
+  py::class_<WideLatency>(m, "WideLatency")
+      .def(py::init<LatencyTable, int, bool>(), "latency"_a, "max_batch"_a, "known"_a)
+      .def(
+          "at_ns", [](const WideLatency& self, int batch) { return to_ns(self.at(batch)); },
+          "batch"_a)
+      .def(
+          "pays",
+          [](WideLatency& self, int batch, std::int64_t own_ns) {
+            return self.pays(batch, from_ns(own_ns));
+          },
+          "batch"_a, "own_ns"_a)
+      .def(
+          "observe",
+          [](WideLatency& self, int batch, std::int64_t took_ns) {
+            self.observe(batch, from_ns(took_ns));
+          },
+          "batch"_a, "took_ns"_a);
+  m.def(
+      "loan_until",
+      [](std::int64_t now_ns, std::int64_t own_ns, std::int64_t wide_ns,
+         const GpuletQueue& lender) -> std::optional<std::int64_t> {
+        const auto until =
+            batch::loan_until(from_ns(now_ns), from_ns(own_ns), from_ns(wide_ns), lender);
+        if (!until) return std::nullopt;
+        return to_ns(*until);
+      },
+      "now_ns"_a, "own_ns"_a, "wide_ns"_a, "lender"_a);
 }
 
 }  // namespace
@@ -220,6 +266,7 @@ void bind_batch(py::module_& m) {
   bind_values(m);
   bind_deadline_queue(m);
   bind_gpulet_queue(m);
+  bind_loan(m);
 }
 
 }  // namespace glet::bind

@@ -80,6 +80,7 @@ void bind_stats(py::module_& m) {
       .def_readonly("cancelled", &ModelStats::cancelled)
       .def_readonly("batches", &ModelStats::batches)
       .def_readonly("items", &ModelStats::items)
+      .def_readonly("borrowed", &ModelStats::borrowed)
       .def_readonly("waiting", &ModelStats::waiting)
       .def_readonly("correction", &ModelStats::correction)
       .def_property_readonly("busy_ns", [](const ModelStats& self) { return to_ns(self.busy); })

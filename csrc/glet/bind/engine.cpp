@@ -106,6 +106,17 @@ void remove_gpulet(const PyEngine& self, GpuletId gpulet, std::int64_t drain_unt
   engine->remove_gpulet(gpulet, from_ns(drain_until_ns));
 }
 
+using Loans =
+    std::vector<std::pair<GpuletId, std::vector<std::pair<ModelId, profile::LatencyTable>>>>;
+
+void set_loans(const PyEngine& self, GpuletId gpulet, Loans loans) {
+  std::vector<exec::LoanSpec> wanted;
+  for (auto& [lender, latency] : loans) wanted.push_back({lender, std::move(latency)});
+  const auto engine = self.get();
+  const py::gil_scoped_release nogil;
+  engine->set_loans(gpulet, wanted);
+}
+
 exec::PartitionReport partition(const PyEngine& self, GpuletId gpulet) {
   const auto engine = self.get();
   const py::gil_scoped_release nogil;
@@ -301,6 +312,7 @@ void bind_engine(py::module_& m) {
            py::arg("share_pct") = 100, py::arg("cores") = std::vector<int>{}, py::arg("device") = 0,
            py::arg("placement") = py::none())
       .def("remove_gpulet", &remove_gpulet, py::arg("gpulet"), py::arg("drain_until_ns") = 0)
+      .def("set_loans", &set_loans, py::arg("gpulet"), py::arg("loans"))
       .def("green_counts", &green_counts, py::arg("device") = 0)
       .def("partition", &partition, py::arg("gpulet"))
       .def("measure", &measure, py::arg("gpulet"), py::arg("model"), py::arg("batch"),

@@ -233,6 +233,17 @@ void bind_gpulets(py::module_& m) {
             self.set_routes(model, routes);
           },
           "model"_a, "routes"_a)
+      .def(
+          "set_loans",
+          [](Gpulets& self, route::GpuletId gpulet,
+             std::vector<std::pair<route::GpuletId,
+                                   std::vector<std::pair<batch::ModelId, profile::LatencyTable>>>>
+                 loans) {
+            std::vector<sim::Leave> leaves;
+            for (auto& [lender, latency] : loans) leaves.push_back({lender, std::move(latency)});
+            self.set_loans(gpulet, leaves);
+          },
+          "gpulet"_a, "loans"_a)
       .def("set_accept", &Gpulets::set_accept, "model"_a, "part"_a)
       .def(
           "advance", [](Gpulets& self, double until_s) { self.advance(from_s(until_s)); },
@@ -245,7 +256,8 @@ void bind_gpulets(py::module_& m) {
           "take_tenant_window",
           [](Gpulets& self, route::GpuletId gpulet, batch::ModelId model) {
             const sim::TenantWindow window = self.take_window(gpulet, model);
-            return py::make_tuple(window.served, window.batches, to_s(window.busy));
+            return py::make_tuple(window.served, window.batches, to_s(window.busy),
+                                  window.borrowed);
           },
           "gpulet"_a, "model"_a)
       .def("correction", &Gpulets::correction, "gpulet"_a, "model"_a)

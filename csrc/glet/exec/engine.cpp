@@ -9,6 +9,7 @@
 
 #include "glet/error.h"
 #include "glet/exec/completion_queue.h"
+#include "glet/exec/preparer.h"
 #include "glet/exec/worker.h"
 
 namespace glet::exec {
@@ -56,6 +57,7 @@ class Engine::Impl {
   // Kept, with the contexts that lie idle, when their last gpulet goes: another may come.
   std::map<int, std::shared_ptr<GreenDevice>> devices;
   std::map<GpuletId, std::shared_ptr<Worker>> workers;  // null while one starts
+  Preparer preparer;                                    // ends before them
 };
 
 Engine::Engine() : impl_(std::make_unique<Impl>()) {}
@@ -102,6 +104,27 @@ void Engine::remove_gpulet(GpuletId gpulet, Nanos drain_until) {
 
 PartitionReport Engine::resize(GpuletId gpulet, const PartitionSpec& spec) {
   return impl_->worker(gpulet, "resize")->resize(spec);
+}
+
+void Engine::set_loans(GpuletId gpulet, const std::vector<LoanSpec>& loans) {
+  const auto worker = impl_->worker(gpulet, "set_loans");
+  const PartitionSpec own = worker->spec();
+  std::vector<std::shared_ptr<Loan>> made;
+  for (const LoanSpec& wanted : loans) {
+    const auto lender = impl_->worker(wanted.lender, "set_loans");
+    if (lender == worker) {
+      throw ArgumentError("[Engine.set_loans] gpulet " + std::to_string(gpulet) +
+                          " cannot lend to itself");
+    }
+    const PartitionSpec theirs = lender->spec();
+    made.push_back(std::make_shared<Loan>(Loan{.lender = lender,
+                                               .own = own,
+                                               .theirs = theirs,
+                                               .wide = joined(own, theirs),
+                                               .preparer = &impl_->preparer}));
+    made.back()->known.insert(wanted.latency.begin(), wanted.latency.end());
+  }
+  worker->set_loans(std::move(made));
 }
 
 std::shared_ptr<GreenDevice> Engine::green_device(GpuletId gpulet) const {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "glet/batch/gpulet_queue.h"
+#include "glet/exec/loan.h"
 #include "glet/exec/partition/green_device.h"
 #include "glet/exec/partition/partition.h"
 #include "glet/exec/runner.h"
@@ -36,6 +37,13 @@ class Engine {
   // gpulet stops for it. Throws ArgumentError when there is no such gpulet or kind or device are
   // others, DeviceError when the share cannot be had; the gpulet then is as before.
   PartitionReport resize(GpuletId gpulet, const PartitionSpec& spec);
+
+  // The gpulets whose share this one may borrow, each for one batch at a time, when it idles and
+  // whatever may come to it meanwhile still ends in time (batch/loan.h); in place of those set
+  // before. What a borrowed share needs is made when it is first missed, beside the gpulets'
+  // threads, and the batch runs without. A resize of either ends the leave. Throws ArgumentError
+  // when one is not here, is the gpulet itself, or their shares cannot be one.
+  void set_loans(GpuletId gpulet, const std::vector<LoanSpec>& loans);
 
   // What the gpulet's thread has now, asked of the thread itself between batches: the intra-op
   // count follows libraries that were loaded after add_gpulet().

@@ -72,17 +72,26 @@ std::shared_ptr<const OutputBatch> GraphRunner::run(int n) {
     throw DeviceError("[GraphRunner] the gpulet has no SMs; graphs run on gpulets of kind green");
   }
   const Size& size = *current_;
-  const auto capture = captured(size);
+  const auto capture = captured(size, *context_);
   return std::make_shared<PinnedBatch>(signature_, launch(*capture, size, n), size.outputs);
 }
 
-std::shared_ptr<const Captured> GraphRunner::captured(const Size& size) {
-  const GraphKey key{context_->id(), size.batch};
+bool GraphRunner::is_ready(const GreenContext& context, int n) const {
+  return cache_->find({context.id(), size_for(n).batch}) != nullptr;
+}
+
+void GraphRunner::make_ready(const GreenContext& context, int n) {
+  captured(size_for(n), context);
+}
+
+std::shared_ptr<const Captured> GraphRunner::captured(const Size& size,
+                                                      const GreenContext& context) {
+  const GraphKey key{context.id(), size.batch};
   if (auto found = cache_->find(key)) return found;
   Captured made;
   {
     const CurrentContext current(driver(), device_->primary()->context());
-    made = capture_({size.batch, context_->stream(), context_->id()});
+    made = capture_({size.batch, context.stream(), context.id()});
   }
   check(made, size.batch);
   {

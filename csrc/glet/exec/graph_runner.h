@@ -33,8 +33,8 @@ struct GraphOptions {
 // pinned memory that the outputs own, and one event that the worker waits for.
 class GraphRunner : public Runner {
  public:
-  // Called on the worker's thread, with the primary context current. May throw ModelError or
-  // DeviceError, and is asked again with the next batch.
+  // Called on the worker's thread or, for make_ready(), on another meanwhile, with the primary
+  // context current. May throw ModelError or DeviceError, and is asked again with the next batch.
   using Capture = std::function<Captured(const CaptureRequest&)>;
 
   // Throws ArgumentError for batch sizes that do not increase up to `max_batch`, DeviceError when
@@ -47,6 +47,8 @@ class GraphRunner : public Runner {
   int max_batch() const override { return batches_.back(); }
   void move_to(const GreenContext& context) override;
   void begin(int n) override;
+  bool is_ready(const GreenContext& context, int n) const override;
+  void make_ready(const GreenContext& context, int n) override;
   std::byte* input(std::size_t index) override;
   DeviceTransfers* transfers() override { return &transfers_; }
   std::shared_ptr<const OutputBatch> run(int n) override;
@@ -59,7 +61,7 @@ class GraphRunner : public Runner {
     BlockLayout outputs;
   };
   const Size& size_for(int n) const;
-  std::shared_ptr<const Captured> captured(const Size& size);
+  std::shared_ptr<const Captured> captured(const Size& size, const GreenContext& context);
   void check(const Captured& captured, int batch) const;
   std::vector<cuda::DevicePointer> call(const Captured& captured, int n) const;
   PinnedPool::Block launch(const Captured& captured, const Size& size, int n);

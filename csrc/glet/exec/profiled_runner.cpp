@@ -51,7 +51,8 @@ std::shared_ptr<const OutputBatch> ProfiledRunner::run(int n) {
   auto outputs = echo_.run(n);
   const double factor = emulation_ ? emulation_->factor() : 1.0;
   const auto latest = emulation_ ? emulation_->latency() : nullptr;
-  const Nanos alone = latest ? latest->at(n) : latency_.at(n);
+  const Nanos own = latest ? latest->at(n) : latency_.at(n);
+  const Nanos alone = borrowed_ != nullptr ? borrowed_->at(n) : own;
   const auto took = static_cast<double>(alone.count()) * factor;
   wait_until(start + Nanos(static_cast<Nanos::rep>(took)));
   return outputs;

@@ -39,12 +39,14 @@ class ProfiledRunner : public Runner {
   std::string_view kind() const override { return "profiled"; }
   const Signature& signature() const override { return echo_.signature(); }
   int max_batch() const override { return echo_.max_batch(); }
+  void emulate(const profile::LatencyTable* latency) override { borrowed_ = latency; }
   std::byte* input(std::size_t index) override { return echo_.input(index); }
   std::shared_ptr<const OutputBatch> run(int n) override;
 
  private:
   NullRunner echo_;
   profile::LatencyTable latency_;
+  const profile::LatencyTable* borrowed_ = nullptr;
   std::shared_ptr<const Emulation> emulation_;
 };
 

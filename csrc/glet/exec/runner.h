@@ -11,6 +11,10 @@
 #include "glet/exec/tensor.h"
 #include "glet/time.h"
 
+namespace glet::profile {
+class LatencyTable;
+}
+
 namespace glet::exec {
 
 class DeviceTransfers;
@@ -61,9 +65,9 @@ struct RunnerReport {
   Nanos device_busy{0};          // device time of all runs, copies included; 0 for the CPU
 };
 
-// The one interface to whatever computes. A runner belongs to one worker thread: input() and run()
-// are called from that thread alone; construction and destruction may happen elsewhere while the
-// worker does not use it.
+// The one interface to whatever computes. A runner belongs to one worker thread: all but
+// make_ready() and report() are called from that thread alone; construction and destruction may
+// happen elsewhere while the worker does not use it.
 class Runner {
  public:
   virtual ~Runner() = default;
@@ -77,6 +81,14 @@ class Runner {
   virtual void move_to(const GreenContext&) {}
   // The next run() has `n` slots: called before input() is asked for.
   virtual void begin(int n) { static_cast<void>(n); }
+
+  // Whether a run of `n` in this context needs nothing to be made first.
+  virtual bool is_ready(const GreenContext&, int n) const { return static_cast<void>(n), true; }
+  // Makes it. On any thread, also while the gpulet's runs a batch. Throws as run() does.
+  virtual void make_ready(const GreenContext&, int n) { static_cast<void>(n); }
+
+  // How long the next runs take where a device is only emulated; null: as it was told at load.
+  virtual void emulate(const profile::LatencyTable*) {}
 
   // The batch tensor of an input: room for max_batch() items of TensorSpec::bytes(). The worker
   // copies each request's bytes straight into its slot, and then calls run(). A kBytes item may be

@@ -82,6 +82,7 @@ struct ModelStats {
   GpuletId gpulet;
   ModelId model;
   std::uint64_t ok, late, full, failed, cancelled, batches, items;
+  std::uint64_t borrowed;  // batches that ran on a neighbour's share, too
   std::size_t waiting;
   double correction;  // measured / predicted batch latency, slow-moving
   Nanos busy;         // time the runner ran

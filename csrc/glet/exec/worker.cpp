@@ -131,9 +131,11 @@ void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPla
                                              .runner = std::move(runner),
                                              .planned_batch = plan.limits.max_batch,
                                              .plan_version = 0,
+                                             .table = plan.latency,
                                              .input_bytes = {},
                                              .context_id = 0,
                                              .admitting = true,
+                                             .preparing = false,
                                              .stats = {}});
   for (const TensorSpec& spec : entry->runner->signature().inputs) {
     entry->input_bytes.push_back(spec.bytes());
@@ -148,6 +150,7 @@ void Worker::load(ModelId model, std::unique_ptr<Runner> runner, batch::ModelPla
                           std::to_string(gpulet_) + " already");
     }
     queue_.add(model, std::move(plan));
+    for (const auto& loan : loans_) add_to_loan(*loan, *entry);
     models_.emplace(model, std::move(entry));
     refresh_threads_ = true;
   }
@@ -160,9 +163,15 @@ void Worker::update(ModelId model, batch::ModelPlan plan) {
     Model& entry = require(model, "update");
     check_batch("update", model, *entry.runner, plan.limits.max_batch);
     const int batch = plan.limits.max_batch;
+    const profile::LatencyTable table = plan.latency;
     queue_.update(model, std::move(plan));
     entry.planned_batch = batch;
     ++entry.plan_version;
+    if (!(entry.table == table)) {
+      entry.table = table;
+      forget_in_loans(model, false);
+      for (const auto& loan : loans_) add_to_loan(*loan, entry);
+    }
   }
   wake_.notify_one();
 }
@@ -180,8 +189,9 @@ void Worker::unload(ModelId model, Nanos drain_until) {
     std::vector<batch::Request> requests;
     queue_.remove(model, requests);
     give_back(requests, left);
-    changed_.wait(lock, [&] { return running_ != &entry; });
+    changed_.wait(lock, [&] { return running_ != &entry && !entry.preparing; });
     --waiters_;
+    forget_in_loans(model, true);
     removed = std::move(models_.at(model));
     models_.erase(model);
   }
@@ -241,7 +251,8 @@ void Worker::submit(std::span<Submission> burst, std::vector<Completion>& refuse
       submission.payload = std::move(pending.payload);
     }
     if (wake) submitted_.store(true, std::memory_order_relaxed);
-    wake = wake && std::exchange(sleeping_, false);
+    // While its share is lent it sleeps on; take_back() wakes it.
+    wake = wake && !lent_ && std::exchange(sleeping_, false);
   }
   if (wake) wake_.notify_one();
 }
@@ -301,6 +312,7 @@ void Worker::stop(Nanos drain_until) {
     ++waiters_;
     changed_.wait_until(lock, clock_time(drain_until),
                         [&] { return running_ == nullptr && queue_.size() == 0; });
+    changed_.wait(lock, [&] { return !is_preparing(); });
     --waiters_;
     std::vector<batch::Request> requests;
     for (auto& [id, model] : models_) {

@@ -8,6 +8,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -17,9 +18,11 @@
 #include "glet/batch/gpulet_queue.h"
 #include "glet/exec/completion_queue.h"
 #include "glet/exec/engine.h"
+#include "glet/exec/loan.h"
 #include "glet/exec/partition/partition.h"
 #include "glet/exec/runner.h"
 #include "glet/exec/submission.h"
+#include "glet/profile/latency_table.h"
 #include "glet/time.h"
 
 namespace glet::exec {
@@ -29,7 +32,7 @@ namespace glet::exec {
 // while a long batch runs; the lock is held for decisions only, never while copying or running.
 //
 //   submit() --admit--> queue --decide--> copy into the batch, run --> completions
-class Worker {
+class Worker : public std::enable_shared_from_this<Worker> {
  public:
   // Returns once the thread is inside its partition. Throws DeviceError when it cannot get there.
   Worker(GpuletId gpulet, const PartitionSpec& spec, CompletionQueue& completions);
@@ -55,6 +58,20 @@ class Worker {
   // See Engine::cancel.
   bool cancel(const Cancellation& wanted);
 
+  PartitionSpec spec() const;
+  // In place of those before; what was learned and made for the same shares stays.
+  void set_loans(std::vector<std::shared_ptr<Loan>> loans);
+  // A borrower's predictions of a batch that begins now.
+  struct LoanTerms {
+    Nanos at;
+    Nanos own;
+    Nanos wide;
+  };
+  // Until when this gpulet may be without its share, or nothing; with `take` it is from then on,
+  // and starts nothing before take_back(). Never waits.
+  std::optional<Nanos> lend(const Loan& loan, const LoanTerms& terms, bool take);
+  void take_back();
+
   // Stops admission, waits for what is queued until `drain_until`, answers the rest kUnavailable
   // and ends the thread. Calling it again does nothing.
   void stop(Nanos drain_until);
@@ -63,11 +80,13 @@ class Worker {
   struct Model {
     ModelId id;
     std::unique_ptr<Runner> runner;
-    int planned_batch;     // what the queue knows a latency for
-    int plan_version = 0;  // counts update()s
+    int planned_batch;            // what the queue knows a latency for
+    int plan_version = 0;         // counts update()s
+    profile::LatencyTable table;  // of the plan
     std::vector<std::size_t> input_bytes;
     std::uint64_t context_id = 0;  // the worker's own: where its runner was told to run
     bool admitting = true;
+    bool preparing = false;  // the preparer uses its runner
     ModelStats stats{};
   };
   struct Pending {  // an admitted request; its slot is the Request's id in the queue
@@ -98,6 +117,17 @@ class Worker {
   Completion completion(Pending& pending, Outcome outcome, Nanos at) const;
   Model* find(ModelId model);
   Model& require(ModelId model, const char* method);
+  static void keep_learned(const Loan& before, Loan& now);
+  static void add_to_loan(Loan& loan, const Model& model);
+  void forget_in_loans(ModelId model, bool also_known);
+  Borrowed borrow(const Model& model, int n, Nanos at);
+  static bool is_ready(const Loan& loan, const Model& model, int n);
+  void ask_for(const std::shared_ptr<Loan>& loan, ModelId model, int n);
+  bool is_preparing() const;
+  bool is_idle() const;
+
+  // The preparer's side; takes the lock itself.
+  void prepare_wide(const std::shared_ptr<Loan>& loan, ModelId id, int n);
 
   // The thread's side. What takes a Lock holds it on entry and on return, not in between.
   void main(std::promise<void>& entered);
@@ -109,9 +139,12 @@ class Worker {
   void give_up_late(Nanos at);
   void measure_once(Lock& lock);
   void run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed);
-  void execute(Model& model, Nanos formed);
+  void execute(Model& model, Nanos formed, Borrowed& borrowed);
+  void learn(const Model& model, const Completion& first, Loan* loan);
+  void enter_wide(Model& model, Borrowed& borrowed);
+  void leave_wide(Model& model);
   void open_device_tensors(Model& model, Nanos formed);
-  void prepare(Model& model, int n);
+  void prepare(Model& model, int n, const GreenContext* context);
   void copy_inputs(Runner& runner, const std::vector<std::size_t>& input_bytes);
   void finish(Lock& lock);
   void look_on(Lock& lock, Nanos wake_at);
@@ -135,6 +168,10 @@ class Worker {
   std::deque<std::promise<PartitionReport>> questions_;
   std::deque<std::shared_ptr<Resize>> resizes_;
   PartitionSpec spec_;  // of the last resize that succeeded
+  std::vector<std::shared_ptr<Loan>> loans_;
+  bool borrowing_ = false;  // a batch runs on a neighbour's share, too
+  bool lent_ = false;       // a neighbour runs on its share
+  bool resizing_ = false;   // between two shares
   Model* running_ = nullptr;
   Nanos running_since_{0};
   Nanos busy_until_{0};

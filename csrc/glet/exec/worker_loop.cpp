@@ -40,8 +40,12 @@ void Worker::main(std::promise<void>& entered) {
 
 void Worker::loop() {
   Lock lock(mutex_);
-  while (!stop_) {
+  while (!stop_ || lent_) {
     answer_questions();
+    if (lent_) {
+      sleep_until(lock, kNever);
+      continue;
+    }
     if (!resizes_.empty()) resize_once(lock);
     if (!measurements_.empty()) measure_once(lock);
     const Nanos at = now();
@@ -89,6 +93,7 @@ void Worker::abandon_questions() {
 void Worker::resize_once(Lock& lock) {
   const auto resize = std::move(resizes_.front());
   resizes_.pop_front();
+  resizing_ = true;
   lock.unlock();
   std::exception_ptr failure;
   try {
@@ -103,6 +108,7 @@ void Worker::resize_once(Lock& lock) {
     }
   }
   lock.lock();
+  resizing_ = false;
   if (failure != nullptr) {
     resize->result.set_exception(failure);
   } else {
@@ -138,7 +144,7 @@ void Worker::measure_once(Lock& lock) {
   lock.unlock();
   std::exception_ptr failure;
   try {
-    prepare(*model, current.batch);
+    prepare(*model, current.batch, partition_->green());
     model->runner->run(current.batch);
   } catch (...) {
     failure = std::current_exception();
@@ -160,17 +166,23 @@ void Worker::measure_once(Lock& lock) {
 
 void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos formed) {
   Model& model = *find(decision.model);
+  Borrowed borrowed = borrow(model, decision.batch_size, formed);
+  borrowing_ = static_cast<bool>(borrowed);
   taken_.clear();
   queue_.take_batch(decision, taken_);
   for (const batch::Request& request : taken_) batch_.push_back(take_pending(request.id));
   const int plan_version = model.plan_version;
   running_ = &model;
   running_since_ = formed;
-  busy_until_ = formed + queue_.latency(model.id, decision.batch_size);
+  busy_until_ =
+      borrowed ? borrowed.until() : formed + queue_.latency(model.id, decision.batch_size);
   lock.unlock();
   completions_.push(done_);  // late ones do not wait for the batch
-  execute(model, formed);
+  execute(model, formed, borrowed);
+  const bool was_wide = static_cast<bool>(borrowed);
+  borrowed.give_back();
   lock.lock();
+  borrowing_ = false;
   // Counted before they are announced: who has drained everything reads final numbers.
   model.stats.failed += unopened_.size();
   if (done_.empty()) {  // nothing ran
@@ -184,16 +196,26 @@ void Worker::run_batch(Lock& lock, const batch::GpuletDecision& decision, Nanos 
   model.stats.items += count;
   ++model.stats.batches;
   model.stats.busy += first.executed;
+  if (was_wide) ++model.stats.borrowed;
   // A failed batch says nothing about how long the model takes, one of an older plan nothing about
   // the new table; and an unload() may have been faster.
   if (first.outcome == Outcome::kOk && plan_version == model.plan_version && queue_.has(model.id)) {
-    queue_.observe(model.id, first.batch, first.batched + first.executed);
+    learn(model, first, was_wide ? borrowed.loan().get() : nullptr);
   }
   busy_until_ = Nanos(0);
   std::move(unopened_.begin(), unopened_.end(), std::back_inserter(done_));
   unopened_.clear();
   finish(lock);
   looked_ = false;
+}
+
+// A batch on two shares says nothing about this one's.
+void Worker::learn(const Model& model, const Completion& first, Loan* loan) {
+  const Nanos took = first.batched + first.executed;
+  if (loan == nullptr) return queue_.observe(model.id, first.batch, took);
+  queue_.count(model.id, took);
+  const auto wide = loan->latency.find(model.id);
+  if (wide != loan->latency.end()) wide->second.observe(first.batch, took);
 }
 
 // Announces what is done; only then the batch counts as ended.
@@ -205,15 +227,19 @@ void Worker::finish(Lock& lock) {
   if (waiters_ > 0) changed_.notify_all();
 }
 
-void Worker::execute(Model& model, Nanos formed) {
+void Worker::execute(Model& model, Nanos formed, Borrowed& borrowed) {
+  const std::size_t formed_size = batch_.size();
   open_device_tensors(model, formed);
   if (batch_.empty()) return;
+  // Another size was not asked for, and might have to be captured.
+  if (batch_.size() != formed_size) borrowed.give_back();
   const auto size = static_cast<int>(batch_.size());
   std::shared_ptr<const OutputBatch> outputs;
   std::shared_ptr<const std::string> error;
   Nanos copied = formed;
   try {
-    prepare(model, size);
+    if (borrowed) enter_wide(model, borrowed);
+    prepare(model, size, borrowed ? borrowed.partition().green() : partition_->green());
     copy_inputs(*model.runner, model.input_bytes);
     copied = now();
     outputs = model.runner->run(size);
@@ -223,6 +249,7 @@ void Worker::execute(Model& model, Nanos formed) {
     error = std::make_shared<const std::string>("the runner threw what is no std::exception");
   }
   const Nanos ended = now();
+  if (borrowed) leave_wide(model);
   if (DeviceTransfers* transfers = model.runner->transfers()) transfers->clear();
   for (int slot = 0; slot < size; ++slot) {
     Completion& answer =
@@ -283,14 +310,36 @@ void Worker::open_device_tensors(Model& model, Nanos formed) {
 }
 
 // Only the model that runs next follows a resize: the others may never run here.
-void Worker::prepare(Model& model, int n) {
-  const GreenContext* context = partition_->green();
+void Worker::prepare(Model& model, int n, const GreenContext* context) {
   if (context != nullptr && model.context_id != context->id()) {
     model.context_id = 0;
     model.runner->move_to(*context);
     model.context_id = context->id();
   }
   model.runner->begin(n);
+}
+
+// What the batch needs of the lender's share beside the context that it runs in.
+void Worker::enter_wide(Model& model, Borrowed& borrowed) {
+  const auto known = borrowed.loan()->known.find(model.id);
+  if (known != borrowed.loan()->known.end()) model.runner->emulate(&known->second);
+  if (kind_ != PartitionSpec::Kind::kCpu) return;
+  try {
+    borrowed.partition().enter(true);
+  } catch (const DeviceError&) {
+    leave_wide(model);
+    borrowed.give_back();
+  }
+}
+
+void Worker::leave_wide(Model& model) {
+  model.runner->emulate(nullptr);
+  if (kind_ != PartitionSpec::Kind::kCpu) return;
+  try {
+    partition_->enter(true);
+  } catch (const DeviceError&) {
+    // As after a resize: its cores were there a moment ago.
+  }
 }
 
 // The only copy of a request's bytes between the submission and the model.

@@ -109,6 +109,50 @@ void Gpulets::unload(route::GpuletId number, batch::ModelId model) {
   wake(number);
 }
 
+void Gpulets::set_loans(route::GpuletId number, const std::vector<Leave>& loans) {
+  Gpulet& gpulet = gpulet_at(number);
+  std::vector<Loan> made;
+  for (const Leave& leave : loans) {
+    gpulet_at(leave.lender);
+    if (leave.lender == number) {
+      throw ArgumentError("[sim.Gpulets.set_loans] gpulet " + std::to_string(number) +
+                          " cannot lend to itself");
+    }
+    made.push_back({leave.lender, {}});
+    for (const auto& [model, real] : leave.latency) {
+      made.back().latency.try_emplace(model,
+                                      Wide{real, batch::WideLatency(real, real.max_batch(), true)});
+    }
+  }
+  gpulet.loans = std::move(made);
+}
+
+bool Gpulets::borrow(Gpulet& gpulet, const batch::GpuletDecision& decision) {
+  const batch::ModelId model = decision.model;
+  const int n = decision.batch_size;
+  const Nanos own = gpulet.queue.latency(model, n);
+  for (Loan& loan : gpulet.loans) {
+    Gpulet& lender = gpulet_at(loan.lender);
+    const auto wide = loan.latency.find(model);
+    if (wide == loan.latency.end() || lender.lent || lender.runs >= 0) continue;
+    if (!wide->second.believed.pays(n, gpulet.queue.expected(model, n))) continue;
+    const auto until = batch::loan_until(now_, own, wide->second.believed.at(n), lender.queue);
+    if (!until) continue;
+    lender.lent = true;
+    lender.expected = gpulet.expected = *until;
+    gpulet.lender = loan.lender;
+    gpulet.wide = wide->second.real.at(n);
+    return true;
+  }
+  return false;
+}
+
+void Gpulets::take_back(route::GpuletId number) {
+  Gpulet& lender = gpulet_at(number);
+  lender.lent = false;
+  step(number, lender);
+}
+
 void Gpulets::drop(Gpulet& gpulet, batch::ModelId model) {
   std::erase_if(gpulet.tenants, [&](const Tenant& tenant) { return tenant.model == model; });
 }
@@ -197,7 +241,7 @@ void Gpulets::submit(batch::ModelId number, const batch::Request& request,
     return;
   }
   const batch::Admit admit =
-      gpulet.queue.push(number, request, now_, idle ? Nanos{0} : gpulet.expected);
+      gpulet.queue.push(number, request, now_, idle && !gpulet.lent ? Nanos{0} : gpulet.expected);
   if (admit == batch::Admit::kAccepted) {
     if (idle) step(target, gpulet);
     return;
@@ -213,6 +257,7 @@ void Gpulets::wake(route::GpuletId number) {
 
 // As exec/worker_loop.cpp, for a gpulet that runs nothing.
 void Gpulets::step(route::GpuletId number, Gpulet& gpulet) {
+  if (gpulet.lent) return;  // take_back() comes
   late_.clear();
   gpulet.queue.take_late(now_, late_);
   for (const batch::LateRequest& late : late_) {
@@ -231,10 +276,12 @@ void Gpulets::step(route::GpuletId number, Gpulet& gpulet) {
   gpulet.running.clear();
   gpulet.queue.take_batch(decision, gpulet.running);
   const Tenant& tenant = *tenant_of(gpulet, decision.model);
-  const auto alone = static_cast<double>(tenant.real.at(decision.batch_size).count());
   gpulet.runs = decision.model;
   gpulet.began = now_;
   gpulet.expected = now_ + gpulet.queue.latency(decision.model, decision.batch_size);
+  const bool wide = borrow(gpulet, decision);
+  const Nanos real = wide ? gpulet.wide : tenant.real.at(decision.batch_size);
+  const auto alone = static_cast<double>(real.count());
   gpulet.ends = now_ + Nanos{static_cast<Nanos::rep>(alone * tenant.slowdown)};
   schedule(gpulet.ends, number, -1, gpulet.version);
 }
@@ -257,10 +304,29 @@ void Gpulets::end_batch(route::GpuletId number, Gpulet& gpulet) {
   tenant.window.served += gpulet.running.size();
   ++tenant.window.batches;
   tenant.window.busy += took;
+  const auto count = static_cast<int>(gpulet.running.size());
+  const route::GpuletId lender = std::exchange(gpulet.lender, route::kNoGpulet);
+  tenant.window.borrowed += lender != route::kNoGpulet;
   if (gpulet.queue.has(runs)) {
-    gpulet.queue.observe(runs, static_cast<int>(gpulet.running.size()), took);
+    if (lender == route::kNoGpulet) {
+      gpulet.queue.observe(runs, count, took);
+    } else {
+      gpulet.queue.count(runs, took);
+      learn_wide(gpulet, lender, runs, count, took);
+    }
   }
   if (tenant.leaves) drop(gpulet, runs);
+  if (lender != route::kNoGpulet) take_back(lender);
+}
+
+void Gpulets::learn_wide(Gpulet& gpulet, route::GpuletId lender, batch::ModelId model, int n,
+                         Nanos took) {
+  for (Loan& loan : gpulet.loans) {
+    const auto wide = loan.latency.find(model);
+    if (loan.lender == lender && wide != loan.latency.end()) {
+      wide->second.believed.observe(n, took);
+    }
+  }
 }
 
 std::uint64_t Gpulets::outstanding(batch::ModelId model) const {

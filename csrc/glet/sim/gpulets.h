@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "glet/batch/gpulet_queue.h"
+#include "glet/batch/loan.h"
 #include "glet/batch/stats.h"
 #include "glet/profile/latency_table.h"
 #include "glet/route/admission.h"
@@ -29,7 +32,14 @@ struct ModelWindow {
 struct TenantWindow {
   std::uint64_t served = 0;
   std::uint64_t batches = 0;
+  std::uint64_t borrowed = 0;  // of those, on a neighbour's share, too
   Nanos busy{0};
+};
+
+// A neighbour whose share a gpulet may borrow, and how long batches take alone on both.
+struct Leave {
+  route::GpuletId lender;
+  std::vector<std::pair<batch::ModelId, profile::LatencyTable>> latency;
 };
 
 // Gpulets with their queues behind a router, in virtual time: the queue and the router are those
@@ -50,6 +60,8 @@ class Gpulets {
             profile::LatencyTable real, double slowdown);
   // Takes a model from a gpulet; what waits goes to another gpulet of its routes, once.
   void unload(route::GpuletId gpulet, batch::ModelId model);
+  // In place of those before. As exec/worker_loans.cpp.
+  void set_loans(route::GpuletId gpulet, const std::vector<Leave>& loans);
   void set_routes(batch::ModelId model, std::span<const route::Route> routes);
   // The part of the model's requests that is let in, as the frontend does; the others are full.
   void set_accept(batch::ModelId model, double part);
@@ -85,9 +97,21 @@ class Gpulets {
     TenantWindow window;
     bool leaves = false;  // once the batch that runs now has ended
   };
+  struct Wide {
+    profile::LatencyTable real;
+    batch::WideLatency believed;
+  };
+  struct Loan {
+    route::GpuletId lender;
+    std::map<batch::ModelId, Wide> latency;
+  };
   struct Gpulet {
     batch::GpuletQueue queue;
     std::vector<Tenant> tenants;
+    std::vector<Loan> loans;
+    route::GpuletId lender = route::kNoGpulet;  // on whose share its batch runs, too
+    Nanos wide{0};                              // how long that batch takes there, alone
+    bool lent = false;
     std::vector<batch::Request> running;
     batch::ModelId runs = -1;
     Nanos began{0};
@@ -118,6 +142,11 @@ class Gpulets {
   void wake(route::GpuletId number);
   void step(route::GpuletId number, Gpulet& gpulet);
   void end_batch(route::GpuletId number, Gpulet& gpulet);
+  // Whether a neighbour lends its share for this batch, which is about to begin.
+  bool borrow(Gpulet& gpulet, const batch::GpuletDecision& decision);
+  void take_back(route::GpuletId lender);
+  static void learn_wide(Gpulet& gpulet, route::GpuletId lender, batch::ModelId model, int n,
+                         Nanos took);
   void drop(Gpulet& gpulet, batch::ModelId model);
 
   Nanos interval_;

@@ -152,11 +152,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     evenly. `partition` `auto` is the best that this machine has, and one backend for each GPU where
     `backend` says nothing. `isolation` is one executor per device or one per gpulet (always so
     under `mps`). `limit_memory`: under `mps` an executor gets no more of the device's memory than
-    its share. `addresses` is a file that says where those backends are reached that have no
-    `control`: they come and go with it (config/addresses.py). `margin_ms` is kept free between the
-    end of a batch and a deadline, for the way back. A batch that runs longer than `hang_s` (and
-    many times longer than its model's longest) has hung: its executor is ended. Nor does one go on
-    that had no gpulet for `release_after_s`; it starts again with the next.
+    its share. With `steal` a gpulet runs a batch on the share of an idle neighbour, too, when
+    nothing that may come to that one meanwhile ends late by it. `addresses` is a file that says
+    where those backends are reached that have no `control`: they come and go with it
+    (config/addresses.py). `margin_ms` is kept free between the end of a batch and a deadline, for
+    the way back. A batch that runs longer than `hang_s` (and many times longer than its model's
+    longest) has hung: its executor is ended. Nor does one go on that had no gpulet for
+    `release_after_s`; it starts again with the next.
 
     Who has the `dashboard_token` may load and unload models on the dashboard; empty: nobody.
 
@@ -181,6 +183,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     partition: PartitionChoice = "auto"
     isolation: Isolation = "device"
     limit_memory: bool = False
+    steal: bool = False
     margin_ms: Annotated[float, Meta(ge=0.0)] = 1.0
     queue_capacity: Annotated[int, Meta(ge=1)] = 1024
     dashboard_token: str = ""
@@ -205,6 +208,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(
                 "partition green has one executor per device, as processes take turns on a GPU; "
                 "isolation per gpulet is valid with mps, cpu and profiled"
+            )
+        if self.steal and (self.partition == "mps" or self.isolation == "gpulet"):
+            raise ValueError(
+                "steal is between gpulets of one process; valid are isolation device, and "
+                "partition green, cpu or profiled"
             )
         for what, values in (
             ("device", [backend.device for backend in self.backend]),

@@ -206,6 +206,11 @@ def _tenants(states: Mapping[str, BackendState]) -> list[Family]:
         "waiting": Family("glet_gpulet_waiting_requests", "gauge", "Requests in the queue."),
         "batches": Family("glet_gpulet_batches_total", "counter", "Batches that ran."),
         "items": Family("glet_gpulet_batch_items_total", "counter", "Requests in those batches."),
+        "borrowed": Family(
+            "glet_gpulet_borrowed_batches_total",
+            "counter",
+            "Batches that ran on the share of an idle neighbour, too.",
+        ),
         "correction": Family(
             "glet_gpulet_latency_correction_ratio", "gauge", "Measured over predicted latency."
         ),

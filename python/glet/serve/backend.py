@@ -202,14 +202,14 @@ class Backend:
             self._publish()
 
     def _settle(self) -> None:
-        wanted = cache(lambda placed: self._book.wanted(placed, self._placed))
         room = Room(
             kind=self._device.kind,
             drain_ms=self._cluster.drain_s * 1000.0,
-            wanted_models=wanted,
+            wanted_models=cache(lambda placed: self._book.wanted(placed, self._placed)),
             released=self._feed.released,
             fits=self._fits,
             awaits=lambda: self._book.awaits(self._placed),
+            loans=self._book.loans,
         )
         self._fleet.advance(room)
         # What drains is told by the next state; it goes once every frontend has seen that.

@@ -146,6 +146,7 @@ def _counters(stats: Any, now_s: float) -> ModelCounters:
         cancelled=stats.cancelled,
         batches=stats.batches,
         items=stats.items,
+        borrowed=stats.borrowed,
         waiting=stats.waiting,
         correction=stats.correction,
         busy_ms=stats.busy_ns / 1e6,

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import zmq
@@ -22,7 +23,7 @@ from glet.serve.hosted import (
     record_start,
     revive,
 )
-from glet.serve.next_steps import missing_steps, shrink_steps, surplus_steps, together
+from glet.serve.next_steps import next_steps
 from glet.serve.poll_loop import PollLoop
 from glet.serve.reorganise import Part, is_whole, retire_surplus, why_not_whole
 from glet.serve.run_dir import RunDir
@@ -312,10 +313,8 @@ class ExecutorFleet:
                 return
         if process.state == "stopping":
             return
-        steps = together(missing_steps(process.hosted, mine, room, self._steps + 1))
-        if not steps and self._judge(room):
-            steps = together(shrink_steps(process.hosted, mine, room, self._steps + 1))
-        steps = steps or surplus_steps(process.hosted, room, self._steps + 1)
+        is_whole = partial(self._judge, room)
+        steps = next_steps(process.hosted, mine, room, self._steps + 1, is_whole)
         if not steps:
             return
         self._steps, self._is_whole = max(step.step for step in steps), False

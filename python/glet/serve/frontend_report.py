@@ -228,6 +228,7 @@ def _counters(counters: ModelCounters | None) -> dict[str, Any]:
         "cancelled": counters.cancelled,
         "batches": counters.batches,
         "items": counters.items,
+        "borrowed": counters.borrowed,
         "waiting": counters.waiting,
         "mean_batch": counters.items / counters.batches if counters.batches else 0.0,
         "correction": counters.correction,

@@ -16,9 +16,11 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
+    Loan,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
+    SetLoans,
     Step,
     StepDone,
     UnloadModel,
@@ -62,6 +64,7 @@ class HostedGpulet:
     error: str = ""
     retired_seq: int | None = None
     models: dict[str, HostedModel] = field(default_factory=dict)
+    loans: tuple[Loan, ...] = ()
 
     def placed_with(self, models: tuple[ModelShare, ...]) -> PlacedGpulet:
         """Itself with the models that it should have, of the share that it has by now."""
@@ -95,6 +98,7 @@ class Room:
     released: Callable[[int], bool]
     fits: Callable[[int, str], bool] = lambda gpulet, model: True
     awaits: Callable[[], bool] = lambda: False
+    loans: Callable[[Mapping[int, HostedGpulet]], Mapping[int, tuple[Loan, ...]]] = lambda _: {}
 
 
 def unready(hosted: Mapping[int, HostedGpulet], wanted: Sequence[PlacedGpulet]) -> set[str]:
@@ -219,8 +223,12 @@ def record_end(hosted: dict[int, HostedGpulet], step: Step, done: StepDone) -> N
         del hosted[step.gpulet]
     elif isinstance(step, AddGpulet):
         gpulet.state, gpulet.error = ("failed" if done.error else "ready"), done.error
+    elif isinstance(step, SetLoans):
+        gpulet.loans = step.loans
     elif isinstance(step, ResizeGpulet):
         _record_resize(gpulet, step, done)
+        for each in hosted.values():  # the core ended those that it was part of
+            each.loans = ()
     else:
         model = next(m for m in gpulet.models.values() if m.number == step.model)
         if isinstance(step, UnloadModel):

@@ -6,9 +6,11 @@ from glet.config.cluster import ClusterConfig
 from glet.errors import ProfileError
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet
+from glet.plan.neighbours import joined
 from glet.profiles.device_profile import DeviceProfile
 from glet.profiles.interference import Interference, NoInterference
 from glet.serve.hosted import HostedGpulet, Wanted
+from glet.serve.lending import wanted_loans
 from glet.serve.model_shelf import ModelShelf
 from glet.types.device import DeviceInfo
 from glet.types.plan import ModelShare
@@ -16,6 +18,7 @@ from glet.wire.messages import (
     LatencyPoints,
     Limits,
     LoadModel,
+    Loan,
     ModelSource,
     Step,
     StepDone,
@@ -77,11 +80,28 @@ class ModelBook:
                 slowdown=slowdowns(
                     self._interference, tenants_of((share,), gpulet.share_pct), neighbours
                 ),
+                slo_ms=source.slo_ms,
             )
             number = self._numbers.setdefault(share.model, len(self._numbers))
             known = source.compute_ms or self._tables.get(_table_key(share.model, gpulet), ())
             wanted.append(Wanted(number, source, share, limits, known))
         return sorted(wanted, key=lambda model: self._crashes.get(model.source.name, 0))
+
+    def loans(self, hosted: Mapping[int, HostedGpulet]) -> dict[int, tuple[Loan, ...]]:
+        """The wanted loans of each gpulet of an executor; none unless the cluster has `steal`."""
+        if not self._cluster.steal or self._device.kind == "mps":
+            return {}
+        return wanted_loans(hosted, self._on_both, self._device.bad_units)
+
+    def _on_both(self, model: str, own: PlacedGpulet, lender: PlacedGpulet) -> LatencyPoints:
+        """What a model takes on both shares; empty where nobody measured it."""
+        both = joined(own, lender)
+        try:
+            source = self._shelf.source(model, both.share_pct)
+        except ProfileError:
+            return ()
+        known = source.compute_ms if source is not None else ()
+        return known or self._tables.get(_table_key(model, both), ())
 
     def why_not(self, gpulet: PlacedGpulet, share: ModelShare) -> str:
         """Why a model cannot be on a gpulet, in one line, or ''."""

@@ -273,6 +273,7 @@ def model_plan(latency_ms: LatencyPoints, limits: Limits) -> Any:
             max_batch=limits.batch,
             margin_ns=round(limits.margin_ms * NS_PER_MS),
             linger_ns=round(limits.linger_ms * NS_PER_MS),
+            slo_ns=round(limits.slo_ms * NS_PER_MS) or core.NEVER_NS,
         ),
         limits.time_share,
     )

@@ -1,9 +1,10 @@
 """The steps from what one executor hosts towards what it should. Decides; does not act."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from glet.plan.layout import PlacedGpulet
 from glet.serve.hosted import HostedGpulet, Room, Wanted
+from glet.serve.lending import loan_steps
 from glet.types.units import Units
 from glet.wire.messages import (
     AddGpulet,
@@ -15,6 +16,24 @@ from glet.wire.messages import (
     UnloadModel,
     UpdateModel,
 )
+
+
+def next_steps(
+    hosted: Mapping[int, HostedGpulet],
+    wanted: Sequence[PlacedGpulet],
+    room: Room,
+    step: int,
+    is_whole: Callable[[], bool],
+) -> tuple[Step, ...]:
+    """What an executor is told next, numbered from `step` on; nothing when all is as it should be.
+
+    First what is missing; when the whole plan is there, what becomes smaller; then what is surplus,
+    and last who may borrow whose share.
+    """
+    steps = together(missing_steps(hosted, wanted, room, step))
+    if not steps and is_whole():
+        steps = together(shrink_steps(hosted, wanted, room, step))
+    return steps or surplus_steps(hosted, room, step) or loan_steps(hosted, room, step)
 
 
 def missing_steps(

@@ -12,7 +12,13 @@ from glet.native import core
 from glet.serve.engine_partition import add_gpulet, resize_gpulet
 from glet.serve.measure import batches_up_to, measure_latency
 from glet.serve.memory_used import used_memory_mb
-from glet.serve.model_loader import NS_PER_MS, ModelLoader, model_plan, untagged
+from glet.serve.model_loader import (
+    NS_PER_MS,
+    ModelLoader,
+    latency_table,
+    model_plan,
+    untagged,
+)
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
@@ -20,6 +26,7 @@ from glet.wire.messages import (
     LoadModel,
     RemoveGpulet,
     ResizeGpulet,
+    SetLoans,
     Step,
     StepDone,
     UpdateModel,
@@ -94,6 +101,8 @@ class StepWorker:
         elif isinstance(step, RemoveGpulet):
             self._engine.remove_gpulet(step.gpulet, self._until_ns(step.drain_ms))
             self._models.forget(step.gpulet)
+        elif isinstance(step, SetLoans):
+            self._set_loans(step)
         elif isinstance(step, LoadModel):
             return self._load(step)
         elif isinstance(step, UpdateModel):
@@ -108,6 +117,13 @@ class StepWorker:
         resize_gpulet(self._engine, step)
         for model in step.models:
             self._fit(step.gpulet, model.model, model.latency_ms, model.limits)
+
+    def _set_loans(self, step: SetLoans) -> None:
+        loans = [
+            (loan.lender, [(model, latency_table(ms)) for model, ms in loan.latency_ms.items()])
+            for loan in step.loans
+        ]
+        self._engine.set_loans(step.gpulet, loans)
 
     def _fit(self, gpulet: int, model: int, latency_ms: LatencyPoints, limits: Limits) -> None:
         """The queue predicts with these from now on, and an emulated model takes as long."""

@@ -1,14 +1,16 @@
 """Devices of a simulation: they make plans true, as backends do, and say what they serve."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from glet.errors import ProfileError
 from glet.native import core
 from glet.plan.assess import slowdowns, tenants_of
 from glet.plan.layout import PlacedGpulet, arrange
+from glet.plan.neighbours import joined, neighbours
 from glet.plan.problem import DeviceType
 from glet.sim.scenario import GpuletsConfig
 from glet.types.device import DeviceInfo
@@ -63,6 +65,9 @@ class Devices:
             self._world.set_routes(number, routes[model])
         for gpulet, model in sorted(before - self._tenants()):
             self._world.unload(gpulet, self._numbers[model])
+        if self._config.steal:
+            for device, gpulets_placed in self._placed.items():
+                self._set_loans(device, gpulets_placed)
 
     def states(self, at_s: float) -> tuple[BackendState, ...]:
         """What each device's backend would report."""
@@ -114,18 +119,44 @@ class Devices:
         number = self._numbers[share.model]
         key = placed.number, number
         before = self._counters.get(key) or ModelCounters(gpulet=placed.number, model=number)
-        served, batches, busy_s = self._world.take_tenant_window(*key)
+        served, batches, busy_s, borrowed = self._world.take_tenant_window(*key)
         self._counters[key] = msgspec.structs.replace(
             before,
             ok=before.ok + served,
             items=before.items + served,
             batches=before.batches + batches,
+            borrowed=before.borrowed + borrowed,
             busy_ms=before.busy_ms + 1000.0 * busy_s,
             waiting=self._world.waiting(*key),
             correction=self._world.correction(*key),
             at_s=at_s,
         )
         return self._counters[key]
+
+    def _set_loans(self, device: int, placed: Sequence[PlacedGpulet]) -> None:
+        by_number = {gpulet.number: gpulet for gpulet in placed}
+        for number, lenders in neighbours(placed).items():
+            if not by_number[number].models:
+                continue
+            loans = []
+            for lender in lenders:
+                # One without models is none in the simulator: nothing was loaded on it.
+                if by_number[lender].models:
+                    both = joined(by_number[number], by_number[lender])
+                    loans.append((lender, self._tables(device, both)))
+            self._world.set_loans(number, loans)
+
+    def _tables(self, device: int, both: PlacedGpulet) -> list[tuple[int, Any]]:
+        """Latencies of the models of a gpulet that has this share, where the profile has them."""
+        tables = []
+        for share in both.models:
+            try:
+                table_ms = self._latency_ms(device, both, share.model)
+            except ProfileError:
+                continue
+            points = [(n, max(1, round(ms * NS_PER_MS))) for n, ms in enumerate(table_ms, 1)]
+            tables.append((self._numbers[share.model], core.LatencyTable(points)))
+        return tables
 
     def _load(self, device: int, placed: PlacedGpulet, share: ModelShare) -> None:
         table_ms = self._latency_ms(device, placed, share.model)
@@ -135,6 +166,7 @@ class Devices:
             max_batch=share.batch,
             margin_ns=round(self._config.margin_ms * NS_PER_MS),
             linger_ns=round(share.linger_ms * NS_PER_MS),
+            slo_ns=round(self._config.models[share.model].slo_ms * NS_PER_MS),
         )
         table = core.LatencyTable(points)
         self._world.load(

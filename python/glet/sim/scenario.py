@@ -107,12 +107,16 @@ class GpuletModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class GpuletsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Devices that are cut into gpulets by the control loop that does it live."""
+    """Devices that are cut into gpulets by the control loop that does it live.
+
+    `steal`: as in a cluster.toml, gpulets run batches on the shares of idle neighbours, too.
+    """
 
     devices: tuple[DeviceGroup, ...]
     models: dict[str, GpuletModel]
     margin_ms: NotNegative = 1.0
     queue_capacity: AtLeastOne = 1024
+    steal: bool = False
     control: ControlConfig = ControlConfig(mode="follow")
     observe_s: Positive = 1.0
 

@@ -8,7 +8,8 @@ from glet.types.observation import StageObservation
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What a gpulet counted for a model since its executor started, until `at_s` of its clock.
 
-    `running_ms` is how long a batch of it has been running by now.
+    `borrowed` are batches that ran on the share of an idle neighbour, too. `running_ms` is how long
+    a batch of it has been running by now.
     """
 
     gpulet: int
@@ -20,6 +21,7 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     batches: int = 0
     items: int = 0
+    borrowed: int = 0
     waiting: int = 0
     correction: float = 1.0
     busy_ms: float = 0.0

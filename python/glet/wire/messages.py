@@ -177,7 +177,9 @@ class BackendState(Message, frozen=True, kw_only=True):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The plan's side of a queue. `linger_ms`: how long its oldest request waits for company.
 
-    `slowdown`: how many times longer an emulated device takes, for the neighbours it has.
+    `slowdown`: how many times longer an emulated device takes, for the neighbours it has. `slo_ms`:
+    what a request has from arrival to deadline, 0 where that is not known; such a model's gpulet
+    lends its share to nobody before requests have come.
     """
 
     batch: int
@@ -186,6 +188,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     margin_ms: float
     linger_ms: float = 0.0
     slowdown: float = 1.0
+    slo_ms: float = 0.0
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,7 +289,25 @@ class UnloadModel(Message, frozen=True, kw_only=True):
     drain_ms: float
 
 
-Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel
+class Loan(msgspec.Struct, frozen=True, kw_only=True):
+    """A gpulet whose share may be borrowed. `latency_ms`: of models, by number, on both shares."""
+
+    lender: int
+    latency_ms: dict[int, LatencyPoints] = {}
+
+
+class SetLoans(Message, frozen=True, kw_only=True):
+    """The gpulet may run a batch on its own share and one of these, in place of those before.
+
+    A resize of either gpulet ends a loan.
+    """
+
+    step: int
+    gpulet: int
+    loans: tuple[Loan, ...] = ()
+
+
+Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel | SetLoans
 
 
 class Steps(Message, frozen=True, kw_only=True):
@@ -395,6 +416,7 @@ BackendToExecutor = (
     | LoadModel
     | UpdateModel
     | UnloadModel
+    | SetLoans
     | Steps
 )
 ExecutorToBackend = Hello | Refused | ExecutorReady | StepDone | StepsDone | ExecutorBeat

@@ -130,6 +130,7 @@ class Bed:
         self._margin_ms = margin_ms
         self.numbers: dict[str, int] = {}
         self.priorities: dict[str, int] = {}  # of streams, by model
+        self.placed: tuple[PlacedGpulet, ...] = ()  # of the last plan
         self.latency_ms: dict[tuple[int, str], LatencyPoints] = {}
         # What computes, and why it is not what was meant.
         self.runners: dict[tuple[int, str], tuple[str, str]] = {}
@@ -168,6 +169,11 @@ class Bed:
         """How long batches took."""
         return list(self._engine.measure(gpulet, self.numbers[model], batch, repeats))
 
+    def borrowed(self) -> float:
+        """The part of all batches that ran on borrowed shares."""
+        stats = self._engine.stats()
+        return float(sum(one.borrowed for one in stats) / max(1, sum(one.batches for one in stats)))
+
     def perform(self, step: Step) -> StepDone:
         """Waits for it. Raises DeviceError with what the executor would have told its backend."""
         self._steps.submit(step)
@@ -183,7 +189,7 @@ class Bed:
     def apply(self, plan: Plan, device: DeviceInfo) -> dict[str, list[Route]]:
         """Adds the plan's gpulets; routes by model. Those of 100 % lie above each other."""
         routes: dict[str, list[Route]] = {}
-        placed = _place(plan.gpulets, device)
+        placed = self.placed = _place(plan.gpulets, device)
         for gpulet in placed:
             self.add(gpulet)
             for share in gpulet.models:

@@ -222,6 +222,10 @@ class ProcessBed(Bed):
     def measure_ns(self, gpulet: int, model: str, batch: int, repeats: int) -> list[int]:
         raise DeviceError("an executor measures when a model is loaded, and not at a call")
 
+    def borrowed(self) -> float:
+        """None: a process has one gpulet."""
+        return 0.0
+
     def perform(self, step: Step) -> StepDone:
         return self._hosts[step.gpulet].perform(step)
 

@@ -23,6 +23,7 @@ from bed import GPULETS, Bed, device_of, gpulets_of, run_main
 from bed_load import Load, run_load
 from bed_models import EmulatedModels, Models, StoredModels
 from bed_processes import a_bed
+from lend import lend
 from lines import ROOT, emit, load_average, say
 from search import bisect
 from study import (
@@ -171,9 +172,14 @@ def measure(key: tuple[str, int, str], study: Study, models: Models, args: Any) 
     with a_bed(gpulets, models, study, args.margin_ms) as bed:
         if name == "streams-priority":
             bed.priorities = priorities(tasks)
-        routes = bed.apply(system.plan, device_of(gpulets, study.profile.type))
+        device = device_of(gpulets, study.profile.type)
+        routes = bed.apply(system.plan, device)
+        if name.endswith("-steal"):
+            lend(bed, bed.placed, device, study)
         cell = Cell((bed, models), routes, tasks, args)
-        emit("goodput", params, **figures(cell, system, tasks, study), load=load_average())
+        found = figures(cell, system, tasks, study)
+        found |= {"borrowed": bed.borrowed()}
+        emit("goodput", params, **found, load=load_average())
 
 
 def parse() -> argparse.Namespace:

@@ -306,6 +306,8 @@ SYSTEMS: dict[str, Callable[[Study, Sequence[Task], float], System]] = {
     "elastic": elastic,
     "glet": glet,
     "glet-headroom": glet_headroom,
+    "glet-steal": glet,
+    "glet-headroom-steal": glet_headroom,
 }
 TEMPORAL = ("timeshare", "edf", "edf-nowait")
 
