@@ -27,6 +27,7 @@ from glet.serve.up import LocalCluster
 from glet.types.observation import Observation
 from glet.types.plan import GpuletPlan, ModelShare, Plan
 from glet.wire.channel import DealerChannel, RouterChannel
+from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.counters import FrontendCounters
 from glet.wire.messages import (
     VERSION,
@@ -34,10 +35,6 @@ from glet.wire.messages import (
     FrontendReport,
     FrontendToController,
     Hello,
-    NewPlan,
-    Observed,
-    RoundDone,
-    SetAccept,
 )
 
 MODEL_TOML = """

@@ -153,7 +153,7 @@ def test_a_step_that_failed_is_not_repeated() -> None:
 def test_a_step_reaches_the_engine() -> None:
     def perform(worker: StepWorker, step: Step) -> StepDone:
         worker.submit(step)
-        (done,) = wait_for(worker.take_done)
+        ((done,),) = wait_for(worker.take_done)
         return done
 
     with core.Engine() as engine:

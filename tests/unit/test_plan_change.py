@@ -7,7 +7,8 @@ from waiting import wait_for
 from glet.clock import ManualClock
 from glet.serve.control_link import ControlLink
 from glet.wire.channel import RouterChannel
-from glet.wire.messages import VERSION, FrontendToController, Hello, RoundDone
+from glet.wire.control_messages import RoundDone
+from glet.wire.messages import VERSION, FrontendToController, Hello
 
 PLAN = {"gpulets": []}
 

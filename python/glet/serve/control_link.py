@@ -17,18 +17,10 @@ from glet.serve.poll_loop import PollLoop
 from glet.types.plan import Plan
 from glet.wire.address import check_bind
 from glet.wire.channel import DealerChannel
+from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.heartbeat import Liveness
 from glet.wire.keys import KeyPair, cluster_pair
-from glet.wire.messages import (
-    VERSION,
-    ControllerToFrontend,
-    FrontendReport,
-    Hello,
-    NewPlan,
-    Observed,
-    RoundDone,
-    SetAccept,
-)
+from glet.wire.messages import VERSION, ControllerToFrontend, FrontendReport, Hello
 
 logger = logging.getLogger(__name__)
 

@@ -35,19 +35,11 @@ from glet.types.app import AppSpec
 from glet.types.observation import Observation
 from glet.wire.address import check_bind
 from glet.wire.channel import RouterChannel
+from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.heartbeat import Liveness
 from glet.wire.keys import cluster_pair
 from glet.wire.message import Message
-from glet.wire.messages import (
-    VERSION,
-    FrontendReport,
-    FrontendToController,
-    Hello,
-    NewPlan,
-    Observed,
-    RoundDone,
-    SetAccept,
-)
+from glet.wire.messages import VERSION, FrontendReport, FrontendToController, Hello
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from msgspec import Meta
 from glet.types.app import AppSpec
 from glet.types.device import DeviceInfo, DeviceUsage
 from glet.types.model import ModelMemory, ModelSpec, Signature
-from glet.types.plan import GpuletPlan, Plan
+from glet.types.plan import GpuletPlan
 from glet.types.units import Units
+from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
 from glet.wire.message import Message
 from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
@@ -372,36 +373,6 @@ class FrontendReport(Message, frozen=True, kw_only=True):
     apps: tuple[AppCounters, ...] = ()
     states: tuple[BackendState, ...] = ()
     silent: tuple[str, ...] = ()
-
-
-class NewPlan(Message, frozen=True, kw_only=True):
-    """What all devices shall look like, by round `round` of the controller. Absolute."""
-
-    round: int
-    plan: Plan
-
-
-class SetAccept(Message, frozen=True, kw_only=True):
-    """Which part of the requests of each model frontends let in, 0..1; of others all. Absolute."""
-
-    parts: dict[str, Annotated[float, Meta(ge=0.0, le=1.0)]] = msgspec.field(default_factory=dict)
-
-
-class RoundDone(Message, frozen=True, kw_only=True):
-    """A control round ended: its record, for whoever watches. `record` is a JSON object."""
-
-    round: int
-    record: bytes
-
-
-class Observed(Message, frozen=True, kw_only=True):
-    """Once a second: the controller lives, and this is what it sees, by its policy `mode`.
-
-    `observation` is a JSON object, empty before there is any.
-    """
-
-    mode: str
-    observation: bytes = b""
 
 
 FrontendToBackend = Hello | Refused | Heartbeat | ApplyPlan | StateSeen | OfferModel | WithdrawModel
