@@ -308,10 +308,8 @@ class ExecutorFleet:
         if process.number not in self._wanted_executors():
             if self._is_released(process, room):
                 self._end(process)
-            if self._options.per_gpulet:
+            if self._options.per_gpulet or process.state == "stopping":
                 return
-        if process.state == "stopping":
-            return
         steps = together(missing_steps(process.hosted, mine, room, self._steps + 1))
         if not steps and self._judge(room):
             steps = together(shrink_steps(process.hosted, mine, room, self._steps + 1))
