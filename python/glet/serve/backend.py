@@ -323,7 +323,7 @@ class Backend:
             logger.info("step failed gpulet=%d: %s", step.gpulet, done.error)
         elif hosted is not None:
             self._book.learn(step, done, hosted.placed)
-            if isinstance(step, LoadModel) and self._fleet.is_first(step):
+            if isinstance(step, LoadModel) and not self._fleet.is_quick(step):
                 self._tell_loaded(step, done, hosted.placed)
 
     def _tell_loaded(self, step: LoadModel, done: StepDone, placed: PlacedGpulet) -> None:

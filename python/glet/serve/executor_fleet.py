@@ -309,10 +309,8 @@ class ExecutorFleet:
         if process.number not in self._wanted_executors():
             if self._is_released(process, room):
                 self._end(process)
-            if self._options.per_gpulet:
+            if self._options.per_gpulet or process.state == "stopping":
                 return
-        if process.state == "stopping":
-            return
         is_whole = partial(self._judge, room)
         steps = next_steps(process.hosted, mine, room, self._steps + 1, is_whole)
         if not steps:
@@ -389,10 +387,11 @@ class ExecutorFleet:
                 self.on_news()
         self.on_change()
 
-    def is_first(self, step: LoadModel) -> bool:
-        """Whether the executor has the model on no other gpulet, and really loaded it."""
+    def is_quick(self, step: LoadModel) -> bool:
+        """Whether the executor had the model on another gpulet, and nothing was to be measured."""
         hosted = self.processes[self.executor_of(step.gpulet)].hosted.items()
-        return not any(step.source.name in g.models for n, g in hosted if n != step.gpulet)
+        there = any(step.source.name in g.models for n, g in hosted if n != step.gpulet)
+        return there and bool(step.latency_ms)
 
     def is_busy(self) -> bool:
         """Whether a step is on its way."""
