@@ -192,7 +192,7 @@ TEST_CASE("a batch on both shares is not learned as the latency of the own one")
     engine.load(gpulet, kModel, std::move(runner), std::move(own));
   }
   engine.set_loans(1, {{2, {{kModel, takes(milliseconds(1))}}}});
-  const auto run = [&engine, tag = std::uint64_t{1}]() mutable {
+  auto run = [&engine, tag = std::uint64_t{1}]() mutable {
     submit_one(engine, request(tag++, 1, kModel));
     collect(engine, 1);
     return borrowed(engine, 1);
