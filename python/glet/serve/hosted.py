@@ -10,6 +10,7 @@ from glet.types.model import ModelMemory
 from glet.types.plan import ModelShare
 from glet.types.units import Units
 from glet.wire.counters import ModelCounters
+from glet.wire.loan_messages import Loan, SetLoans
 from glet.wire.messages import (
     AddGpulet,
     GpuletPhase,
@@ -17,12 +18,10 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
-    Loan,
     ModelFit,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
-    SetLoans,
     Step,
     StepDone,
     UnloadModel,
