@@ -19,15 +19,14 @@ from glet.serve.step_worker import StepWorker
 from glet.types.model import Signature, TensorSpec
 from glet.types.plan import ModelShare
 from glet.types.units import Units
+from glet.wire.loan_messages import Loan, SetLoans
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
     Limits,
-    Loan,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
-    SetLoans,
     Step,
     StepDone,
 )

@@ -9,6 +9,7 @@ from glet.plan.layout import PlacedGpulet
 from glet.types.model import ModelMemory
 from glet.types.plan import ModelShare
 from glet.wire.counters import ModelCounters
+from glet.wire.loan_messages import Loan, SetLoans
 from glet.wire.messages import (
     AddGpulet,
     GpuletPhase,
@@ -16,11 +17,9 @@ from glet.wire.messages import (
     Limits,
     LoadedPhase,
     LoadModel,
-    Loan,
     ModelSource,
     RemoveGpulet,
     ResizeGpulet,
-    SetLoans,
     Step,
     StepDone,
     UnloadModel,

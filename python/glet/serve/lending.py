@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Mapping
 from glet.plan.layout import PlacedGpulet
 from glet.plan.neighbours import neighbours
 from glet.serve.hosted import HostedGpulet, Room
-from glet.wire.messages import LatencyPoints, Loan, SetLoans
+from glet.wire.loan_messages import Loan, SetLoans
+from glet.wire.messages import LatencyPoints
 
 
 def wanted_loans(

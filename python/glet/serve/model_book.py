@@ -14,11 +14,11 @@ from glet.serve.lending import wanted_loans
 from glet.serve.model_shelf import ModelShelf
 from glet.types.device import DeviceInfo
 from glet.types.plan import ModelShare
+from glet.wire.loan_messages import Loan
 from glet.wire.messages import (
     LatencyPoints,
     Limits,
     LoadModel,
-    Loan,
     ModelSource,
     Step,
     StepDone,

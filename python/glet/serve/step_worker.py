@@ -19,6 +19,7 @@ from glet.serve.model_loader import (
     model_plan,
     untagged,
 )
+from glet.wire.loan_messages import SetLoans
 from glet.wire.messages import (
     AddGpulet,
     LatencyPoints,
@@ -26,7 +27,6 @@ from glet.wire.messages import (
     LoadModel,
     RemoveGpulet,
     ResizeGpulet,
-    SetLoans,
     Step,
     StepDone,
     UpdateModel,

@@ -15,6 +15,7 @@ from glet.types.plan import GpuletPlan
 from glet.types.units import Units
 from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
+from glet.wire.loan_messages import SetLoans
 from glet.wire.message import Message
 from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
@@ -288,24 +289,6 @@ class UnloadModel(Message, frozen=True, kw_only=True):
     gpulet: int
     model: int
     drain_ms: float
-
-
-class Loan(msgspec.Struct, frozen=True, kw_only=True):
-    """A gpulet whose share may be borrowed. `latency_ms`: of models, by number, on both shares."""
-
-    lender: int
-    latency_ms: dict[int, LatencyPoints] = {}
-
-
-class SetLoans(Message, frozen=True, kw_only=True):
-    """The gpulet may run a batch on its own share and one of these, in place of those before.
-
-    A resize of either gpulet ends a loan.
-    """
-
-    step: int
-    gpulet: int
-    loans: tuple[Loan, ...] = ()
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel | SetLoans

@@ -9,7 +9,8 @@ from glet.errors import ProfileError
 from glet.plan.layout import PlacedGpulet
 from glet.plan.neighbours import joined, neighbours
 from glet.types.device import DeviceInfo
-from glet.wire.messages import LatencyPoints, Loan, SetLoans
+from glet.wire.loan_messages import Loan, SetLoans
+from glet.wire.messages import LatencyPoints
 
 
 def lend(bed: Bed, placed: Sequence[PlacedGpulet], device: DeviceInfo, study: Study) -> None:
