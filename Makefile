@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SECONDS_OF_LOAD ?= 20
 JOBS ?= $(shell nproc)
+CLANGXX ?= clang++
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= http_parser oip_json grpc tokens msgpack
 CORE := pyproject.toml CMakeLists.txt csrc/CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
-CLANG_FORMAT_FILES = $(shell find csrc tests/cpp tests/bench -name '*.cpp' -o -name '*.h')
+CLANG_FORMAT_FILES = $(shell find csrc tests/cpp tests/fuzz tests/bench -name '*.cpp' -o -name '*.h')
 
-.PHONY: demo test test-python test-cpp sanitize lint format bench clean
+.PHONY: demo test test-python test-cpp sanitize fuzz lint format bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/glet demo --seconds $(SECONDS_OF_LOAD)
@@ -26,6 +29,17 @@ sanitize: build/doctest.stamp $(VENV)/dev.stamp
 	for kind in address thread; do \
 	  $(CMAKE_TESTS) -B build/$$kind -DGLET_SANITIZE=$$kind && cmake --build build/$$kind -j $(JOBS) && \
 	  ctest --test-dir build/$$kind --output-on-failure || exit 1; \
+	done
+
+# The parsers of the core under libFuzzer, one after the other. What was found interesting stays in
+# build/fuzz/corpus; what failed is in build/fuzz/crash-*.
+fuzz:
+	cmake -S . -B build/fuzz -DGLET_FUZZ=ON -DCMAKE_CXX_COMPILER=$(CLANGXX)
+	cmake --build build/fuzz -j $(JOBS)
+	build/fuzz/tests/fuzz/cpp/write_seeds build/fuzz/corpus
+	for target in $(FUZZ_TARGETS); do \
+	  build/fuzz/tests/fuzz/cpp/$${target}_fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=65536 \
+	    -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$target || exit 1; \
 	done
 
 lint: $(VENV)/dev.stamp

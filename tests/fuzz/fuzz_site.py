@@ -6,7 +6,7 @@ import socket
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +41,11 @@ class Usage(NamedTuple):
 class Site:
     """A cluster of one device with `a` and `b`, over all its doors."""
 
-    def __init__(self, cluster: LocalCluster, folder: Path) -> None:
+    def __init__(self, cluster: LocalCluster, folder: Path, client_keys: Mapping[str, str]) -> None:
+        """`client_keys`: options of a Client that is let in."""
         self.cluster = cluster
         self.folder = folder
+        self._client_keys = client_keys
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sent = 0
         self.pids = self._processes()
@@ -100,9 +102,17 @@ class Site:
         wait_for(self._infers)
         if "grpc" in self.cluster.doors:
             self._check_grpc()
-        with Client(self.cluster.endpoint) as client:
+        with self.client() as client:
             np.testing.assert_array_equal(client.infer("b", X, deadline_ms=20_000.0), X * 2)
-        assert self._processes() == self.pids
+        assert self.same_processes()
+
+    def client(self) -> Client:
+        """One that is let in."""
+        return Client(self.cluster.endpoint, **self._client_keys)
+
+    def same_processes(self) -> bool:
+        """Whether nothing was started again."""
+        return self._processes() == self.pids
 
     def _infers(self) -> bool:
         """A busy machine may find its own executor silent for a while, and says 503 then."""
@@ -129,7 +139,7 @@ class Site:
 
     def wait_until_watched(self) -> None:
         """Until the controller, which starts last, has all of its descriptors."""
-        with Client(self.cluster.endpoint) as client:
+        with self.client() as client:
             wait_for(lambda: client.observation()["observation"])
 
     def usage(self) -> dict[int, Usage]:
@@ -170,7 +180,9 @@ def usage_of(pid: int) -> Usage:
 
 
 @contextmanager
-def site(grpc: bool = True, **changes: object) -> Iterator[Site]:
+def site(
+    grpc: bool = True, client_keys: Mapping[str, str] | None = None, **changes: object
+) -> Iterator[Site]:
     """Runs until it is left."""
     with tempfile.TemporaryDirectory(prefix="glet-fuzz-") as name:
         folder = Path(name)
@@ -187,7 +199,7 @@ def site(grpc: bool = True, **changes: object) -> Iterator[Site]:
         }
         cluster = LocalCluster(ClusterConfig(**given), SystemClock(), log_level="error")
         with cluster:
-            made = Site(cluster, folder)
+            made = Site(cluster, folder, client_keys or {})
             try:
                 made.wait_until_watched()
                 yield made

@@ -38,10 +38,9 @@ def data(site: Site, dice: Dice) -> None:
 def control(site: Site, dice: Dice) -> None:
     """Control messages to the backend, the executors' socket of the backend, and the controller.
 
-    Backend and controller do as a frontend says that has said hello: another plan is no defect. So
-    it never does here, and what it says is decoded and refused.
+    Without a hello all of it is decoded and refused; behind one: fuzz_inside.py.
     """
-    sockets = {"backend": "control*", "executors": "x", "controller": "controller*"}
+    sockets = {"backend": "control", "executors": "x", "controller": "controller/control"}
     channel = dice.pick(tuple(sockets))
     other = channel if not dice.once_in(4) else dice.pick(tuple(fuzz_wire.CHANNELS))
     messages = [fuzz_wire.control_message(dice, other) for _ in range(dice.number(1, 6))]

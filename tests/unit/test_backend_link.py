@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from glet.clock import ManualClock, SystemClock
-from glet.serve.backend_link import RESEND_S, BackendLink
+from glet.serve.backend_link import MOST_READ, RESEND_S, BackendLink
 from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan
 from glet.wire.channel import RouterChannel
@@ -24,6 +24,7 @@ from glet.wire.messages import (
     LoadedPhase,
     StateSeen,
 )
+from glet.wire.repository_messages import ModelRead
 
 OURS = (GpuletPlan(device=0, share_pct=50),)
 THEIRS = (GpuletPlan(device=0, share_pct=80),)
@@ -168,3 +169,13 @@ def test_only_what_drains_is_waited_for(
     rig.state(OURS, gpulets=(there,))
     rig.link.seen()
     assert rig.sent() == [StateSeen(seq=rig.seq)] * is_awaited
+
+
+def test_answers_that_nobody_asked_for_do_not_pile_up(rig: Rig) -> None:
+    (peer,) = rig.channel.peers
+    for number in range(MOST_READ + 50):
+        rig.channel.send(peer, ModelRead(request=number, name="m"))
+        if number % 50 == 0:
+            rig.link.receive()
+    rig._until(lambda: rig.link.receive() and MOST_READ + 49 in rig.link.read)
+    assert len(rig.link.read) == MOST_READ

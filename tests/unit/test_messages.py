@@ -8,6 +8,7 @@ import pytest
 import zmq
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import wait_for
 
 from glet.types.device import DeviceInfo
 from glet.types.plan import GpuletPlan, ModelShare
@@ -18,6 +19,7 @@ from glet.wire.messages import (
     BackendState,
     BackendToExecutor,
     BackendToFrontend,
+    ControllerToFrontend,
     ExecutorToBackend,
     FrontendToBackend,
     GpuletState,
@@ -183,6 +185,26 @@ def test_the_connecting_side_greets_again_when_asked(tmp_path: Path) -> None:
         context.term()
 
 
+def test_one_malformed_message_makes_nobody_deaf(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    endpoint = f"ipc://{tmp_path}/c"
+    router = RouterChannel(context, endpoint, FrontendToBackend, HELLO)
+    dealer = DealerChannel(context, endpoint, BackendToFrontend, HELLO)
+    heard: list[Any] = []
+    try:
+        wait_for(router.receive)
+        dealer.socket.send(b"nonsense")
+        wait_for(lambda: (router.receive(), router.malformed)[1])
+        (peer,) = router.peers
+        router.send(peer, STATE)
+        wait_for(lambda: (heard.extend(dealer.receive()), STATE in heard)[1])
+        assert dealer.refused == ""
+    finally:
+        router.close()
+        dealer.close()
+        context.term()
+
+
 @pytest.mark.parametrize("channel", CHANNELS, ids=range(len(CHANNELS)))
 @given(data=st.binary(max_size=200))
 def test_random_bytes_never_crash_the_decoder(channel: Any, data: bytes) -> None:
@@ -200,3 +222,20 @@ def test_damaged_states_never_crash_the_decoder(position: int, value: int, lengt
         msgspec.msgpack.decode(bytes(damaged[: length or None]), type=BackendToFrontend)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
+
+
+@pytest.mark.parametrize(
+    ("message", "channel"),
+    [
+        ({"op": "step_done", "step": 1, "latency_ms": [[0, 1.0]]}, ExecutorToBackend),
+        ({"op": "step_done", "step": 1, "latency_ms": [[1, 0.0]]}, ExecutorToBackend),
+        ({"op": "step_done", "step": 1, "latency_ms": [[1, float("nan")]]}, ExecutorToBackend),
+        ({"op": "step_done", "step": 1, "memory_mb": float("inf")}, ExecutorToBackend),
+        ({"op": "state_seen", "seq": -1}, FrontendToBackend),
+        ({"op": "remove_gpulet", "step": 1, "gpulet": 0, "drain_ms": -1.0}, BackendToExecutor),
+        ({"op": "set_accept", "parts": {"m": float("nan")}}, ControllerToFrontend),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(message: dict[str, Any], channel: Any) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=channel)

@@ -52,6 +52,27 @@ def test_a_new_folder_is_found(shelf: ModelShelf, tmp_path: Path) -> None:
     assert source(shelf, "b").max_batch == 8
 
 
+@pytest.mark.parametrize(
+    ("slo_ms", "max_batch"),
+    [
+        (0.0, None),
+        (-1.0, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (None, 0),
+        (None, 5000),
+    ],
+)
+def test_a_model_with_limits_that_cannot_be_is_refused(
+    shelf: ModelShelf, slo_ms: float | None, max_batch: int | None
+) -> None:
+    before = state(shelf, "a")
+    read = shelf.offer(offer("a", slo_ms, max_batch), None)
+    assert read.error
+    assert len(read.error.splitlines()) == 1
+    assert state(shelf, "a") == before
+
+
 def test_what_is_given_holds_until_it_is_offered_again(shelf: ModelShelf) -> None:
     loaded = source(shelf, "a")
     assert shelf.offer(offer("a", slo_ms=75.0, max_batch=4), loaded) == ("", False, False, False)
@@ -151,3 +172,14 @@ def test_where_it_has_to_be_compiled_that_is_an_error(
     shelf.want(["g"], poll)
     wait_for(lambda: state(shelf, "g").error, poll.run_once)
     assert state(shelf, "g").error == "model 'g': compiling failed: exit code 3"
+
+
+def test_names_that_come_from_outside_are_not_kept_for_ever(shelf: ModelShelf) -> None:
+    with PollLoop(SystemClock()) as poll:
+        for number in range(20):
+            shelf.want(["a", f"no{number}"], poll)
+            shelf.withdraw(f"none{number}", "why")
+    assert [model.name for model in shelf.states()] == ["a", "no19"]
+    assert state(shelf, "no19").state == "failed"
+    shelf.withdraw("a", "why")
+    assert state(shelf, "a").state == "unloaded"

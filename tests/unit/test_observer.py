@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glet.observe.counters import merged, quantile_ms
-from glet.observe.observer import Observer
+from glet.observe.observer import FORGET_S, Observer
 from glet.observe.rates import MovingMean, RecentPeak
 from glet.types.device import DeviceInfo
 from glet.types.observation import Outcomes, StageObservation
@@ -19,6 +19,7 @@ from glet.wire.messages import (
     BackendState,
     ExecutorState,
     FrontendReport,
+    FrontendToController,
     GpuletState,
     LoadedModel,
 )
@@ -293,3 +294,27 @@ def test_apps_are_counted_like_models_with_the_stages_they_have_now() -> None:
     assert found.outcomes == Outcomes(ok=80)
     made.report(report(101.25, 300), 1.25)
     assert made.observe(1.25).apps == ()
+
+
+def test_a_model_that_is_there_twice_counts_once() -> None:
+    made = observer()
+    twice = (FrontendCounters(model="m", slo_ms=50.0, received=0),) * 2
+    for index in range(5):
+        counted = tuple(msgspec.structs.replace(m, received=100 * index) for m in twice)
+        assert made.report(report(1.0 + index, models=counted), float(index))
+    assert made.observe(4.0).models[0].offered_rps == pytest.approx(100.0)
+
+
+def test_frontends_that_went_long_ago_are_forgotten() -> None:
+    made = observer()
+    for index in range(50):
+        made.report(report(1.0, name=f"f{index}"), index * FORGET_S / 10.0)
+    assert len(made._frontends) <= 12
+    assert made.alive(49 * FORGET_S / 10.0)
+
+
+@pytest.mark.parametrize("sent_s", [float("nan"), float("inf"), -1.0, 1e300])
+def test_no_report_comes_from_a_time_that_is_none(sent_s: float) -> None:
+    data = msgspec.msgpack.encode(report(sent_s))
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(data, type=FrontendToController)

@@ -3,7 +3,9 @@
 from typing import Any
 
 import msgspec
+import pytest
 
+from glet.errors import ArgumentError, ConfigError
 from glet.serve.route_table import ExecutorKey, Route, RouteTable, Routing, outlasting, routing
 from glet.types.device import DeviceInfo
 from glet.types.model import ModelSpec, Signature, TensorSpec
@@ -176,3 +178,40 @@ def test_an_unloaded_model_goes_when_nobody_hosts_it_and_all_is_answered() -> No
     assert gone.models == {}
     assert outlasting(gone, served, {"m": {"outstanding": 1}}).models == {"m": SPEC}
     assert outlasting(gone, served, {"m": {"outstanding": 0}}) == gone
+
+
+class Choosy(Loop):
+    """Refuses what is called so."""
+
+    def set_model(self, name: str, signature: Any, slo_ms: float) -> None:
+        if slo_ms < 0:
+            raise ArgumentError(f"slo_ms {slo_ms}")
+        super().set_model(name, signature, slo_ms)
+
+    def add_executor(self, number: int, endpoint: str) -> None:
+        if endpoint == "nowhere":
+            raise ConfigError("cannot connect to 'nowhere'")
+        self.calls.append(("add_executor", number, endpoint))
+
+
+def test_what_the_loop_refuses_is_left_out_and_the_rest_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = Choosy()
+    table = RouteTable(loop)
+    good = routing({"b": state()}, NOBODY)
+    bad = ExecutorKey("c", "life", 0, 1)
+    spoilt = msgspec.structs.replace(SPEC, name="n", slo_ms=-1.0)
+    wanted = msgspec.structs.replace(
+        good,
+        models={**good.models, "n": spoilt},
+        executors={**good.executors, bad: "nowhere"},
+        routes={"m": (*good.routes["m"], Route(bad, 0, 0, 1.0)), "n": good.routes["m"]},
+    )
+    for _ in range(3):
+        table.apply(wanted)
+    assert ("set_routes", "m", [(0, 4, 2, 30.0)]) in loop.calls
+    assert table.applied == good
+    assert len(caplog.records) == 2
+    table.apply(good)
+    assert table.applied == good

@@ -107,3 +107,22 @@ def test_steps_that_go_together_end_together(worker: StepWorker) -> None:
     # What failed is told, and does not keep the others from being performed.
     assert [bool(each.error) for each in done] == [False, True, False]
     assert worker.take_done() == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        AddGpulet(step=1, gpulet=2**40, kind="profiled", share_pct=50, cores=()),
+        AddGpulet(step=1, gpulet=0, kind="nothing", share_pct=50, cores=()),
+        UnloadModel(step=1, gpulet=0, model=0, drain_ms=float("inf")),
+        UnloadModel(step=1, gpulet=0, model=0, drain_ms=float("nan")),
+    ],
+)
+def test_a_step_that_cannot_be_is_told_and_the_next_is_performed(
+    worker: StepWorker, step: Step
+) -> None:
+    worker.submit(step)
+    ((done,),) = wait_for(worker.take_done)
+    assert done.error
+    assert len(done.error.splitlines()) == 1
+    perform(worker, AddGpulet(step=2, gpulet=1, kind="profiled", share_pct=50, cores=()))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from glet.config.load import load
+from glet.config.load import load, one_line
 from glet.config.security import SecurityConfig
 from glet.errors import ConfigError
 from glet.types.device import PartitionChoice
@@ -254,8 +254,8 @@ def load_cluster(path: Path) -> ClusterConfig:
             return msgspec.json.decode(path.read_bytes(), type=ClusterConfig)
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{path}: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ConfigError(f"{path}: {one_line(str(error))}") from error
     return anchored(load(path, ClusterConfig), path.parent)
 
 

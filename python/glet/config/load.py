@@ -77,10 +77,10 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         message = str(error)
         at = _AT_LINE.search(message)
         if at is None:
-            raise ConfigError(f"{where}: {_one_line(message)}") from error
+            raise ConfigError(f"{where}: {one_line(message)}") from error
         lines = text.splitlines() or [""]
         number = int(at[1] or text.count("\n") + 1)
-        what = _one_line(message[: at.start()])
+        what = one_line(message[: at.start()])
         quoted = lines[min(number, len(lines)) - 1].strip()[:QUOTED]
         raise ConfigError(f"{where}:{number}: {what} in {quoted!r}") from error
 
@@ -92,10 +92,10 @@ def _parse_json(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: is nested too deeply") from error
     except json.JSONDecodeError as error:
         at = f"{where}:{error.lineno}:{error.colno}"
-        raise ConfigError(f"{at}: {_one_line(error.msg)}") from error
+        raise ConfigError(f"{at}: {one_line(error.msg)}") from error
     # A number of 5,000 digits, or what the two functions below refuse.
     except ValueError as error:
-        raise ConfigError(f"{where}: {_one_line(str(error))}") from error
+        raise ConfigError(f"{where}: {one_line(str(error))}") from error
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,10 +117,11 @@ def _located(message: str) -> str:
     field = at[1] if at else ""
     what = (message[: at.start()] if at else message).replace("`", "").removeprefix("Object ")
     what = what[:1].lower() + what[1:]
-    return _one_line(f"{field}: {what}" if field else what)
+    return one_line(f"{field}: {what}" if field else what)
 
 
-def _one_line(message: str) -> str:
+def one_line(message: str) -> str:
+    """The same in one line, also where a terminal would break it."""
     return " ".join(message.split())
 
 

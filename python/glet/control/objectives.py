@@ -10,6 +10,9 @@ from glet.plan.problem import DeviceType, Rules
 from glet.types.app import AppSpec
 from glet.types.observation import Observation
 
+MOST_APPS = 256
+"""That are kept in mind, those of before included."""
+
 
 class AppObjectives:
     """Splits apps' objectives by the profiles, once: a plan that changes must not move them."""
@@ -36,6 +39,8 @@ class AppObjectives:
 
     def _budgets(self, app: AppSpec) -> Mapping[str, float]:
         if app not in self._known:
+            if len(self._known) >= MOST_APPS:
+                self._known.clear()
             self._known[app] = self._split(app)
         return self._known[app]
 

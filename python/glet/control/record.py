@@ -9,7 +9,7 @@ import msgspec
 
 import glet
 from glet.config.cluster import ClusterConfig, ControlConfig
-from glet.config.load import read_text
+from glet.config.load import one_line, read_text
 from glet.control.round import Round
 from glet.errors import ConfigError
 from glet.types.plan import Plan
@@ -90,10 +90,11 @@ def read_record(path: Path) -> tuple[Run, ...]:
     for number, text in whole:
         try:
             line = decoder.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise ConfigError(f"{path}:{number}: is no line of a record: {error}") from error
+            said = one_line(str(error))
+            raise ConfigError(f"{path}:{number}: is no line of a record: {said}") from error
         if isinstance(line, Header):
             found.append((line, []))
         elif not found:

@@ -87,6 +87,8 @@ class FrontendSeries:
     ) -> dict[str, ModelSeries]:
         now: dict[str, ModelSeries] = {}
         for raw in counted:
+            if raw.model in now:
+                continue  # nobody counts one twice
             series = known.get(raw.model)
             if series is None:
                 series = ModelSeries(raw, self._at_s, self._mean_s)

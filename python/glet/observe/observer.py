@@ -23,6 +23,8 @@ SILENT_AFTER_S = 2.0
 LEAST_SPAN_S = 0.5 * SPAN_S
 # Over less of a span than this a few requests more or less look like another rate.
 WHOLE_SPAN = 0.5
+# A frontend that is silent for longer has gone; names of others come instead.
+FORGET_S = 600.0
 
 
 class Observer:
@@ -56,6 +58,11 @@ class Observer:
         series = self._frontends.get(report.name)
         if series is None:
             series = FrontendSeries(self._span_s, self._mean_s)
+            self._frontends = {
+                name: known
+                for name, known in self._frontends.items()
+                if now_s - known.heard_s <= FORGET_S
+            }
             self._frontends[report.name] = series
         if not series.take(report, now_s):
             return False

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 SILENT_AFTER_S = 2.0
 RESEND_S = 1.0
+# Who asked takes the answers within a second or so; others are nobody's.
+MOST_READ = 1000
 
 
 class BackendLink:
@@ -71,6 +73,8 @@ class BackendLink:
                 came = True
             elif isinstance(message, ModelRead):
                 self.read[message.request] = message
+                if len(self.read) > MOST_READ:
+                    del self.read[next(iter(self.read))]
                 came = True
         if came:
             self._settle_plan()

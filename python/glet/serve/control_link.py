@@ -28,6 +28,7 @@ SILENT_AFTER_S = 5.0
 # A planner may be at work for that long, on a busy machine; a process that hangs is ended.
 HANGS_AFTER_S = 60.0
 KEPT_ROUNDS = 20
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +185,7 @@ class ControlLink:
     def body(self) -> dict[str, Any]:
         """For `observation`: the last one, and the last changes of the plan, newest last."""
         now_s = self._clock.now_s()
-        seen = msgspec.json.decode(self._observation) if self._observation else None
+        seen = self._seen()
         return {
             "observation": seen,
             "age_s": now_s - self._observed_s if seen is not None else None,
@@ -203,6 +204,17 @@ class ControlLink:
             self.child.close()
         self.channel.close()
 
+    def _seen(self) -> Any:
+        """The last observation, None without; one that cannot be read is none."""
+        if not self._observation:
+            return None
+        try:
+            return msgspec.json.decode(self._observation)
+        except NO_JSON as error:
+            logger.warning("the controller's observation cannot be read: %s", error)
+            self._observation = b""
+            return None
+
     def _count(self, change: PlanChange) -> None:
         """Into `changed`, by (kind of trigger, whether gpulets changed), and `failed_rounds`."""
         self.failed_rounds += bool(change.errors)
@@ -213,7 +225,7 @@ class ControlLink:
         self._round = message.round
         try:
             change = msgspec.json.decode(message.record, type=PlanChange)
-        except msgspec.DecodeError as error:
+        except NO_JSON as error:
             logger.warning("record of round %d cannot be read: %s", message.round, error)
             return []
         self._count(change)

@@ -19,6 +19,7 @@ from glet.serve.hosted import (
     Room,
     forget_failures,
     hung,
+    judged,
     record_end,
     record_start,
     revive,
@@ -380,7 +381,8 @@ class ExecutorFleet:
             return
         process.pending = ()
         process.backoff.serves(self._clock.now_s())
-        for step, end in zip(steps, done, strict=True):
+        for step, told in zip(steps, done, strict=True):
+            end = judged(step, told)
             record_end(process.hosted, step, end)
             self.on_step(step, end)
             if end.error or isinstance(step, LoadModel):

@@ -41,7 +41,7 @@ from glet.serve.web.monitor import LOOK_S
 from glet.serve.web.pages import add_pages
 from glet.serve.web.settings import trace_settings
 from glet.serve.zmq_gates import open_clients_port
-from glet.types.plan import Plan
+from glet.types.plan import Plan, problems
 from glet.wire.messages import BackendState, FrontendReport
 
 logger = logging.getLogger(__name__)
@@ -299,6 +299,9 @@ class Frontend:
             return
         plans, changes = self._control.receive()
         for new in plans[-1:]:
+            if found := problems(new.plan.gpulets):
+                logger.error("plan of round %d refused: %s", new.round, found[0])
+                continue
             logger.info("plan of round %d gpulets=%d", new.round, len(new.plan.gpulets))
             self._plan, self._spread, self._holds = new.plan, None, True
             self._send_plan(new.plan, holds=True)

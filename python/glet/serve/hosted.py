@@ -215,6 +215,13 @@ def record_start(hosted: dict[int, HostedGpulet], step: Step, placed: PlacedGpul
         )
 
 
+def judged(step: Step, done: StepDone) -> StepDone:
+    """The same, failed when a load told no latency: nothing could be planned or said of it."""
+    if not isinstance(step, LoadModel) or done.error or done.latency_ms:
+        return done
+    return msgspec.structs.replace(done, error="the executor measured no latency")
+
+
 def record_end(hosted: dict[int, HostedGpulet], step: Step, done: StepDone) -> None:
     """Notes how a step ended."""
     gpulet = hosted[step.gpulet]

@@ -89,6 +89,9 @@ class ModelShelf:
     def want(self, names: Iterable[str], poll: PollLoop) -> None:
         """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
         self._wanted = tuple(dict.fromkeys(names))
+        # What no plan names any more and nobody has is not told of for ever.
+        known = {*self._wanted, *self._entries, *self._repository.names()}
+        self._errors = {name: why for name, why in self._errors.items() if name in known}
         for name in self._wanted:
             if name not in self._entries:
                 self._look(name)
@@ -170,7 +173,9 @@ class ModelShelf:
         return Read(is_another=not same or is_larger)
 
     def withdraw(self, name: str, reason: str) -> None:
-        """Not to be served until it is offered again."""
+        """Not to be served until it is offered again; what is nowhere is not kept in mind."""
+        if name not in {*self._entries, *self._errors, *self._apps, *self._repository.names()}:
+            return
         self._withdrawn[name] = reason
         if name in self._apps:
             self._apps[name] = msgspec.structs.replace(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glet.config.app import AppConfig, resolve
-from glet.config.load import load, nearest
+from glet.config.load import load, nearest, one_line
 from glet.config.model import ModelConfig
 from glet.errors import ConfigError
 from glet.serve.program import mismatches, read_program
@@ -209,7 +209,12 @@ class Repository:
                 problems.append(str(error).removeprefix(f"{folder}/"))
         if form is None or config is None:
             return None, problems
-        config = msgspec.structs.replace(config, **(changes or {}))
+        try:
+            config = msgspec.convert(
+                {**msgspec.structs.asdict(config), **(changes or {})}, ModelConfig
+            )
+        except msgspec.ValidationError as error:
+            return None, [*problems, one_line(str(error))]
         entry = Entry(name=name, folder=folder, form=form, config=config)
         return entry, problems + _contradictions(entry)
 

@@ -1,14 +1,22 @@
 """What the frontend's loop should know, out of what backends report, and how it gets there."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
+from glet.errors import GletError
 from glet.serve.app_routing import RoutedApp, app_routing, set_app
 from glet.serve.model_loader import native_signature
 from glet.types.model import ModelSpec
 from glet.wire.messages import BackendState
+
+logger = logging.getLogger(__name__)
+
+MOST_TEXT = 400
+MOST_REFUSED = 100
 
 
 class ExecutorKey(NamedTuple):
@@ -112,17 +120,18 @@ class RouteTable:
         self._numbers: dict[ExecutorKey, int] = {}
         self._next_number = 0
         self._admitted: dict[str, float] = {}
+        self._refused: set[str] = set()
         self.applied = Routing()
 
     def apply(self, wanted: Routing) -> bool:
-        """Make before break; applying the same twice does nothing. Whether anything changed."""
+        """Make before break; applying the same twice does nothing. Whether anything changed.
+
+        What a backend reports and the loop refuses is left out, and logged; the rest is served.
+        """
         before = self.applied
         if wanted == before:
             return False
-        for name, spec in wanted.models.items():
-            if before.models.get(name) != spec:
-                self._loop.set_model(name, native_signature(spec.signature), spec.slo_ms)
-        self._add_executors(wanted)
+        wanted = self._sound(wanted)
         for name in wanted.models:
             routes = wanted.routes.get(name, ())
             is_new = before.models.get(name) != wanted.models[name]
@@ -130,7 +139,7 @@ class RouteTable:
                 self._loop.set_routes(
                     name, [(self._numbers[r.executor], r.gpulet, r.model, r.weight) for r in routes]
                 )
-        self._set_apps(wanted)
+        wanted = self._set_apps(wanted)
         for key in before.executors.keys() - wanted.executors.keys():
             if key in self._numbers:
                 self._loop.remove_executor(self._numbers.pop(key))
@@ -154,17 +163,57 @@ class RouteTable:
                 self._loop.set_accept(name, part)
                 self._admitted[name] = part
 
-    def _set_apps(self, wanted: Routing) -> None:
-        for name, app in wanted.apps.items():
-            if self.applied.apps.get(name) != app:
-                set_app(self._loop, app)
-
-    def _add_executors(self, wanted: Routing) -> None:
+    def _sound(self, wanted: Routing) -> Routing:
+        """Tells models and executors that are new; the same without those that are refused."""
+        models, executors = dict(wanted.models), dict(wanted.executors)
+        for name, spec in wanted.models.items():
+            if self.applied.models.get(name) != spec and not self._tell(
+                f"model {name!r}", partial(self._set_model, name, spec)
+            ):
+                del models[name]
         for key, endpoint in wanted.executors.items():
-            if key not in self._numbers:
-                self._numbers[key] = self._next_number
-                self._next_number += 1
-                self._loop.add_executor(self._numbers[key], endpoint)
+            if key not in self._numbers and not self._tell(
+                f"executor {key.executor} of {key.backend} at {endpoint!r}",
+                partial(self._add_executor, key, endpoint),
+            ):
+                del executors[key]
+        routes = {
+            name: tuple(route for route in found if route.executor in executors)
+            for name, found in wanted.routes.items()
+            if name in models or name not in wanted.models
+        }
+        return msgspec.structs.replace(wanted, models=models, executors=executors, routes=routes)
+
+    def _tell(self, what: str, call: Callable[[], None]) -> bool:
+        """Whether the loop took it; why not is logged once."""
+        try:
+            call()
+        except (GletError, LookupError, TypeError, ValueError) as error:
+            text = f"{what} is left out: {str(error).splitlines()[0]}"[:MOST_TEXT]
+            if text not in self._refused:
+                if len(self._refused) >= MOST_REFUSED:
+                    self._refused.clear()
+                self._refused.add(text)
+                logger.error("%s", text)
+            return False
+        return True
+
+    def _set_model(self, name: str, spec: ModelSpec) -> None:
+        self._loop.set_model(name, native_signature(spec.signature), spec.slo_ms)
+
+    def _set_apps(self, wanted: Routing) -> Routing:
+        """The same without those that are refused."""
+        apps = dict(wanted.apps)
+        for name, app in wanted.apps.items():
+            is_new = self.applied.apps.get(name) != app
+            if is_new and not self._tell(f"app {name!r}", partial(set_app, self._loop, app)):
+                del apps[name]
+        return msgspec.structs.replace(wanted, apps=apps)
+
+    def _add_executor(self, key: ExecutorKey, endpoint: str) -> None:
+        self._loop.add_executor(self._next_number, endpoint)
+        self._numbers[key] = self._next_number
+        self._next_number += 1
 
     def lost(self, number: int) -> ExecutorKey | None:
         """The loop gave up an executor: it counts as new if a backend still calls it ready."""

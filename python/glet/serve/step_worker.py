@@ -85,7 +85,7 @@ class StepWorker:
     def _perform(self, step: Step) -> StepDone:
         try:
             return self._act(step)
-        except (GletError, OSError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - without this thread no later step is performed
             # The backend is told, and says it to whoever has to know.
             logger.info("step failed kind=%s: %s", type(step).__name__, error)
             line = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,9 @@
 """An app: a small graph of models that is served as one request."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from glet.types.model import Signature, TensorSpec
 
@@ -39,7 +42,7 @@ class AppStage(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     model: str
-    each: int = 0
+    each: Annotated[int, Meta(ge=0, le=MOST_ROWS)] = 0
     inputs: tuple[StageInput, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -63,9 +66,24 @@ class AppSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     signature: Signature
-    slo_ms: float
+    slo_ms: Annotated[float, Meta(gt=0.0, le=1e18)]
     stages: tuple[AppStage, ...]
     outputs: tuple[Source, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.stages) <= MOST_STAGES:
+            raise ValueError(f"an app has 1 to {MOST_STAGES} stages, not {len(self.stages)}")
+        if len(self.outputs) != len(self.signature.outputs):
+            raise ValueError("an app has a source for each of its outputs")
+        known = {Source(tensor=spec.name) for spec in self.signature.inputs}
+        for stage in self.stages:
+            sources = {each.source for each in stage.inputs}
+            made = {Source(stage=stage.name, tensor=spec.name) for spec in stage.outputs}
+            if not (stage.name and sources <= known) or made & known:
+                raise ValueError(f"stage {stage.name!r} takes what is not there before it")
+            known |= made
+        if not known.issuperset(self.outputs):
+            raise ValueError("an output comes from nowhere")
 
     def models(self) -> tuple[str, ...]:
         """Names of the models it uses, each once, sorted."""

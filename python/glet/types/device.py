@@ -1,13 +1,15 @@
 """A device: one GPU, or the CPU of a host treated as one."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 PartitionKind = Literal["green", "mps", "cpu", "profiled"]
 PARTITION_KINDS: tuple[PartitionKind, ...] = ("green", "mps", "cpu", "profiled")
 PartitionChoice = Literal["auto", "green", "mps", "cpu", "profiled"]
 PARTITION_CHOICES: tuple[PartitionChoice, ...] = ("auto", *PARTITION_KINDS)
+Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 GPU_KINDS: tuple[PartitionKind, ...] = ("green", "mps")
 # Contexts that one MPS server takes per device; newer drivers take 60 (NVIDIA, MPS, "Limitations").
 MPS_CLIENTS = 48
@@ -28,16 +30,16 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: PartitionKind
     type: str
-    cores: tuple[int, ...] = ()
-    granularity_pct: float = 1.0
-    memory_mb: int = 0
+    cores: tuple[Natural, ...] = ()
+    granularity_pct: Annotated[float, Meta(gt=0.0, le=100.0)] = 1.0
+    memory_mb: Natural = 0
     emulated: bool = False
     gpu: str = ""
     product: str = ""
-    sms: int = 0
-    units: int = 0
-    unit_sms: int = 0
-    remainder_sms: int = 0
+    sms: Natural = 0
+    units: Natural = 0
+    unit_sms: Natural = 0
+    remainder_sms: Natural = 0
     bad_units: tuple[int, ...] = ()
 
     @property
@@ -82,5 +84,5 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
 class DeviceUsage(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a device is used, by whomever. `utilization` is 0..1, of about a second."""
 
-    memory_mb: float
-    utilization: float
+    memory_mb: Annotated[float, Meta(ge=0.0, le=1e18)]
+    utilization: Annotated[float, Meta(ge=0.0, le=1e18)]

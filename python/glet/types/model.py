@@ -2,8 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+Megabytes = Annotated[float, Meta(ge=0.0, le=1e18)]
 
 DTYPE_BYTES = {
     "float32": 4,
@@ -102,8 +106,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     signature: Signature
-    slo_ms: float
-    max_batch: int
+    slo_ms: Annotated[float, Meta(gt=0.0, le=1e18)]
+    max_batch: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class ModelMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +116,9 @@ class ModelMemory(msgspec.Struct, frozen=True, kw_only=True):
     All gpulets of an executor share the weights. Graphs include their inputs and outputs.
     """
 
-    weights_mb: float = 0.0
-    graphs_mb: float = 0.0
-    staging_mb: float = 0.0
+    weights_mb: Megabytes = 0.0
+    graphs_mb: Megabytes = 0.0
+    staging_mb: Megabytes = 0.0
 
 
 def check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+MOST_NAME = 255
+"""Of a model, in characters: it is a folder's."""
+MOST_WAIT_MS = 3_600_000.0
+
 
 class ModelShare(msgspec.Struct, frozen=True, kw_only=True):
     """One model on one gpulet.
@@ -105,10 +109,16 @@ def _gpulet_problems(gpulet: GpuletPlan) -> list[str]:
     names = Counter(share.model for share in gpulet.models)
     found += [f"{where}: model {name!r} is there twice" for name, n in names.items() if n > 1]
     for share in gpulet.models:
+        if len(share.model) > MOST_NAME:
+            found.append(f"{where}: the name of a model has at most {MOST_NAME} characters")
         if share.batch < 1:
             found.append(f"{where}: batch of {share.model!r} is {share.batch}; at least 1 is valid")
         if not (math.isfinite(share.rate_rps) and share.rate_rps >= 0):
             found.append(f"{where}: rate of {share.model!r} is {share.rate_rps}; it must be >= 0")
         if not 0 < share.time_share <= 1:
             found.append(f"{where}: time share of {share.model!r} is {share.time_share}; 0..1")
+        for waits_ms in (share.linger_ms, share.duty_cycle_ms or 0.0):
+            if not 0 <= waits_ms <= MOST_WAIT_MS:
+                most = f"valid is 0..{MOST_WAIT_MS:.0f}"
+                found.append(f"{where}: {share.model!r} waits for {waits_ms} ms; {most}")
     return found

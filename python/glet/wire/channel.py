@@ -165,6 +165,8 @@ class DealerChannel(Generic[M]):
         self._hello = hello
         self.malformed = 0
         self.refused = ""
+        # By the peer, what was logged last.
+        self._told = ""
         self.socket = _open(context, zmq.DEALER)
         if keys is not None and crosses_network(endpoint):
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, keys.public.encode())
@@ -214,9 +216,12 @@ class DealerChannel(Generic[M]):
         if isinstance(message, Refused):
             if message.code == "hello_required":
                 self.greet()
-            elif message.message != self.refused:
-                self.refused = message.message
+                return False
+            if message.message != self._told:
+                self._told = message.message
                 logger.error("refused by peer code=%s: %s", message.code, message.message)
+            if message.code == "version":
+                self.refused = message.message
             return False
         if isinstance(message, Hello):
             self.refused = ""

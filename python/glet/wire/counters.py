@@ -1,8 +1,12 @@
 """What is counted since the start of a process: parts of messages, see messages.py."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from glet.types.observation import StageObservation
+from glet.wire.message import Count, NotNegative, Number
 
 
 class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,21 +16,21 @@ class ModelCounters(msgspec.Struct, frozen=True, kw_only=True):
     a batch of it has been running by now.
     """
 
-    gpulet: int
-    model: int
-    ok: int = 0
-    late: int = 0
-    full: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    batches: int = 0
-    items: int = 0
-    borrowed: int = 0
-    waiting: int = 0
-    correction: float = 1.0
-    busy_ms: float = 0.0
-    running_ms: float = 0.0
-    at_s: float = 0.0
+    gpulet: Number
+    model: Number
+    ok: Count = 0
+    late: Count = 0
+    full: Count = 0
+    failed: Count = 0
+    cancelled: Count = 0
+    batches: Count = 0
+    items: Count = 0
+    borrowed: Count = 0
+    waiting: Count = 0
+    correction: NotNegative = 1.0
+    busy_ms: NotNegative = 0.0
+    running_ms: NotNegative = 0.0
+    at_s: NotNegative = 0.0
 
 
 class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,19 +41,19 @@ class FrontendCounters(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    slo_ms: float
-    max_batch: int = 0
-    received: int = 0
-    ok: int = 0
-    good: int = 0
-    late: int = 0
-    full: int = 0
-    failed: int = 0
-    unavailable: int = 0
-    invalid: int = 0
-    cancelled: int = 0
+    slo_ms: NotNegative
+    max_batch: Annotated[int, Meta(ge=0, le=65536)] = 0
+    received: Count = 0
+    ok: Count = 0
+    good: Count = 0
+    late: Count = 0
+    full: Count = 0
+    failed: Count = 0
+    unavailable: Count = 0
+    invalid: Count = 0
+    cancelled: Count = 0
     outstanding: int = 0
-    latency: tuple[tuple[int, int], ...] = ()
+    latency: tuple[tuple[Count, Count], ...] = ()
 
 
 class AppCounters(msgspec.Struct, frozen=True, kw_only=True):

@@ -169,7 +169,7 @@ def _certificate(path: Path) -> tuple[str, str]:
         found = public.decode(), (secret or b"").decode()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError:
+    except (ValueError, IndexError):  # the latter: a key without its `=`
         found = "", ""
     if not _is_key(found[0]) or (found[1] and not _is_key(found[1])):
         raise ConfigError(f"{path}: is no key file; `glet keys new DIR` makes one")

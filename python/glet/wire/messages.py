@@ -16,7 +16,7 @@ from glet.types.units import Units
 from glet.wire.control_messages import NewPlan, Observed, RoundDone, SetAccept
 from glet.wire.counters import AppCounters, FrontendCounters, ModelCounters
 from glet.wire.loan_messages import SetLoans
-from glet.wire.message import Message
+from glet.wire.message import Count, Message, NotNegative, Number
 from glet.wire.repository_messages import ModelRead, OfferModel, WithdrawModel
 
 VERSION = 1
@@ -27,8 +27,10 @@ ExecutorPhase = Literal["starting", "ready", "stopping", "dead"]
 GpuletPhase = Literal["starting", "ready", "draining", "failed"]
 LoadedPhase = Literal["loading", "ready", "draining", "failed"]
 Runner = Literal["compiled", "python", "profiled", "graph"]
-LatencyPoints = tuple[tuple[int, float], ...]
-"""Points (batch, latency_ms), batches rising."""
+LatencyPoints = tuple[
+    tuple[Annotated[int, Meta(ge=1, le=65536)], Annotated[float, Meta(gt=0.0, le=3.6e6)]], ...
+]
+"""Points (batch, latency_ms), batches rising; as many and as long as the core's tables take."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -70,14 +72,14 @@ class StateSeen(Message, frozen=True, kw_only=True):
     Said of states that call something so; of others nobody waits for it.
     """
 
-    seq: int
+    seq: Count
 
 
 class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
     """A process of the backend. `generation` rises with every start."""
 
-    executor: int
-    generation: int
+    executor: Number
+    generation: Number
     state: ExecutorPhase
     endpoint: str = ""
     pid: int = 0
@@ -86,7 +88,7 @@ class ExecutorState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model on a gpulet. `weight` > 0 is its part of the model's requests, in requests/s.
+    """A model on a gpulet, -1 before it is there. `weight` > 0: its part of the model's requests/s.
 
     `runner` is what computes: a ModelSource's, `compiled` also on a GPU, or `eager` where a CUDA
     graph could not be captured; `note` has the reason why it is not what was meant. `memory_mb` is
@@ -94,15 +96,15 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    model: int
-    batch: int
+    model: Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+    batch: Count
     state: LoadedPhase
-    weight: float = 0.0
-    time_share: float = 1.0
+    weight: NotNegative = 0.0
+    time_share: NotNegative = 1.0
     runner: str = ""
     note: str = ""
     latency_ms: LatencyPoints = ()
-    memory_mb: float = 0.0
+    memory_mb: NotNegative = 0.0
     memory: ModelMemory = ModelMemory()
     error: str = ""
 
@@ -113,10 +115,10 @@ class GpuletState(msgspec.Struct, frozen=True, kw_only=True):
     `cores` are of a CPU, `units` of a GPU cut by green contexts.
     """
 
-    gpulet: int
-    executor: int
-    share_pct: int
-    given_pct: float
+    gpulet: Number
+    executor: Number
+    share_pct: Count
+    given_pct: NotNegative
     state: GpuletPhase
     cores: tuple[int, ...] = ()
     units: Units | None = None
@@ -134,7 +136,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: ModelPhase
     spec: ModelSpec | None = None
-    cost: float = 0.0
+    cost: NotNegative = 0.0
     error: str = ""
 
 
@@ -155,16 +157,16 @@ class BackendState(Message, frozen=True, kw_only=True):
     seconds in which the device had an executor; `usage` is None where it is not known.
     """
 
-    seq: int
+    seq: Count
     name: str
     incarnation: str
-    number: int
+    number: Number
     device: DeviceInfo
     plan: tuple[GpuletPlan, ...] = ()
     keep: tuple[str, ...] = ()
     served: tuple[GpuletPlan, ...] = ()
     error: str = ""
-    in_use_s: float = 0.0
+    in_use_s: NotNegative = 0.0
     usage: DeviceUsage | None = None
     executors: tuple[ExecutorState, ...] = ()
     gpulets: tuple[GpuletState, ...] = ()
@@ -185,12 +187,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     batch: int
-    time_share: float
+    time_share: NotNegative
     capacity: int
-    margin_ms: float
-    linger_ms: float = 0.0
-    slowdown: float = 1.0
-    slo_ms: float = 0.0
+    margin_ms: NotNegative
+    linger_ms: NotNegative = 0.0
+    slowdown: NotNegative = 1.0
+    slo_ms: NotNegative = 0.0
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +261,7 @@ class ResizeGpulet(Message, frozen=True, kw_only=True):
 class RemoveGpulet(Message, frozen=True, kw_only=True):
     step: int
     gpulet: int
-    drain_ms: float
+    drain_ms: NotNegative
 
 
 class LoadModel(Message, frozen=True, kw_only=True):
@@ -288,7 +290,7 @@ class UnloadModel(Message, frozen=True, kw_only=True):
     step: int
     gpulet: int
     model: int
-    drain_ms: float
+    drain_ms: NotNegative
 
 
 Step = AddGpulet | ResizeGpulet | RemoveGpulet | LoadModel | UpdateModel | UnloadModel | SetLoans
@@ -318,8 +320,8 @@ class StepDone(Message, frozen=True, kw_only=True):
     step: int
     error: str = ""
     latency_ms: LatencyPoints = ()
-    memory_mb: float = 0.0
-    used_mb: float = 0.0
+    memory_mb: NotNegative = 0.0
+    used_mb: NotNegative = 0.0
     runner: str = ""
     note: str = ""
     memory: ModelMemory = ModelMemory()
@@ -334,7 +336,7 @@ class StepsDone(Message, frozen=True, kw_only=True):
 class ExecutorBeat(Message, frozen=True, kw_only=True):
     """The executor lives, and this is what it counted."""
 
-    outstanding: int
+    outstanding: Count
     counters: tuple[ModelCounters, ...] = ()
 
 
@@ -351,7 +353,7 @@ class FrontendReport(Message, frozen=True, kw_only=True):
 
     name: str
     incarnation: str
-    sent_s: float
+    sent_s: Annotated[float, Meta(ge=0.0, le=1e9)]
     models: tuple[FrontendCounters, ...] = ()
     apps: tuple[AppCounters, ...] = ()
     states: tuple[BackendState, ...] = ()
