@@ -164,8 +164,7 @@ def _say(
     """A few messages: of the kinds that passed and `made_up`, nearly right, or again, or any."""
     for _ in range(dice.number(1, MESSAGES)):
         known = {**made_up, **relay.last(to_listener)}
-        if not to_listener:
-            known.pop("hello", None)  # who is of another version is not listened to again
+        known.pop("hello", None)  # who is of another version is not listened to again
         before = relay.before(to_listener)
         if before and dice.once_in(8):
             data = dice.pick(before)
@@ -247,6 +246,8 @@ def check(made: Inside, target: str) -> None:
     controller = made.controller_pid()
     if target == "to_executor":
         _check_executor(made)
+    if target in ("to_executor", "from_executor"):
+        # What one of them believes of the other is not so.
         made.renew_executor()
     if target in ("to_controller", "from_controller"):
         # It believes what it heard, and plans by it.

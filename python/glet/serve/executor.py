@@ -129,6 +129,8 @@ class Executor:
             self._channel.send(done[0] if len(done) == 1 else StepsDone(done=done))
 
     def _beat(self) -> None:
+        if self._channel.refused:
+            self._channel.greet()
         self._engine.close_idle_imports()
         now_s = self._clock.now_s()
         counters = tuple(_counters(stats, now_s) for stats in self._engine.stats())
