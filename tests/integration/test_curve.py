@@ -233,6 +233,35 @@ def test_a_daemon_that_was_refused_comes_in_once_it_may(keys: Keys) -> None:
             gate.close()
 
 
+def test_no_handshake_waits_for_the_next_one() -> None:
+    public, secret = zmq.curve_keypair()
+    with zmq.Context() as daemon, zmq.Context() as clients:
+        gate = core.ZapGate(libzmq_path(), daemon.underlying)
+        gate.allow({z85.decode(public)})
+        router = daemon.socket(zmq.ROUTER)
+        router.curve_server, router.zap_domain = True, b"glet"
+        router.curve_publickey, router.curve_secretkey = public, secret
+        router.bind("tcp://127.0.0.1:*")
+        endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
+        try:
+            for _ in range(500):
+                peers = [clients.socket(zmq.DEALER) for _ in range(3)]
+                for peer in peers:
+                    peer.curve_publickey, peer.curve_secretkey = public, secret
+                    peer.curve_serverkey = public
+                    peer.connect(endpoint)
+                    peer.send(b"here")
+                for _ in peers:
+                    # libzmq gives a handshake up after 30 s.
+                    assert router.poll(25_000)
+                    router.recv_multipart()
+                for peer in peers:
+                    peer.close(linger=0)
+        finally:
+            router.close(linger=0)
+            gate.close()
+
+
 def test_a_context_has_one_gate_which_ends_with_it(keys: Keys) -> None:
     pair = read_pair(keys.cluster)
     loop = core.FrontendLoop(libzmq_path(), pair, True)

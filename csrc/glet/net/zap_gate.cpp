@@ -63,8 +63,10 @@ void ZapGate::run() {
   for (;;) {
     try {
       answer_all();
-      if (socket_->context_ended()) break;
-      wait(waited, -1);
+      const Socket::Waiting waiting = socket_->waiting();
+      if (waiting == Socket::Waiting::kEnded) break;
+      // Its descriptor does not tell again of what came since the last receive().
+      if (waiting == Socket::Waiting::kNothing) wait(waited, -1);
     } catch (const GletError&) {
       break;  // whoever is not answered is not let in
     }

@@ -276,11 +276,11 @@ void Socket::disconnect(const std::string& endpoint) {
   zmq_api().disconnect(socket_, endpoint.c_str());
 }
 
-bool Socket::context_ended() const {
+Socket::Waiting Socket::waiting() const {
   int events = 0;
   std::size_t size = sizeof events;
-  return zmq_api().getsockopt(socket_, kOptEvents, &events, &size) != 0 &&
-         zmq_api().errno_() == kEterm;
+  if (zmq_api().getsockopt(socket_, kOptEvents, &events, &size) != 0) return Waiting::kEnded;
+  return (events & kPollIn) != 0 ? Waiting::kMessage : Waiting::kNothing;
 }
 
 void Socket::monitor(const std::string& inproc_endpoint, int events) {

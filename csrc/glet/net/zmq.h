@@ -121,8 +121,9 @@ class Socket {
   void connect(const std::string& endpoint);
   // Forgets the endpoint; harmless when libzmq has given it up by itself.
   void disconnect(const std::string& endpoint);
-  // Whether its context is being ended: whoever owns the socket has to close it.
-  bool context_ended() const;
+  // kEnded: its context is being ended, and whoever owns the socket has to close it.
+  enum class Waiting { kNothing, kMessage, kEnded };
+  Waiting waiting() const;
   // Events of this socket appear on a PAIR socket connected to `inproc_endpoint`.
   void monitor(const std::string& inproc_endpoint, int events);
 
