@@ -183,3 +183,13 @@ def test_names_that_come_from_outside_are_not_kept_for_ever(shelf: ModelShelf) -
     assert state(shelf, "no19").state == "failed"
     shelf.withdraw("a", "why")
     assert state(shelf, "a").state == "unloaded"
+
+
+def test_a_name_that_no_entry_can_have_is_missing_and_no_more(shelf: ModelShelf) -> None:
+    names = ["b\0c", "../a", "x" * 300]
+    with PollLoop(SystemClock()) as poll:
+        shelf.want(["a", *names], poll)
+    assert state(shelf, "a").state != "failed"
+    for name in names:
+        assert state(shelf, name).state == "failed"
+        shelf.withdraw(name, "why")

@@ -90,8 +90,12 @@ class ModelShelf:
         """Sees to it that these can be loaded: looks for unknown ones, compiles where needed."""
         self._wanted = tuple(dict.fromkeys(names))
         # What no plan names any more and nobody has is not told of for ever.
-        known = {*self._wanted, *self._entries, *self._repository.names()}
-        self._errors = {name: why for name, why in self._errors.items() if name in known}
+        known = {*self._wanted, *self._entries}
+        self._errors = {
+            name: why
+            for name, why in self._errors.items()
+            if name in known or self._repository.has(name)
+        }
         for name in self._wanted:
             if name not in self._entries:
                 self._look(name)
@@ -174,7 +178,8 @@ class ModelShelf:
 
     def withdraw(self, name: str, reason: str) -> None:
         """Not to be served until it is offered again; what is nowhere is not kept in mind."""
-        if name not in {*self._entries, *self._errors, *self._apps, *self._repository.names()}:
+        known = {*self._entries, *self._errors, *self._apps}
+        if name not in known and not self._repository.has(name):
             return
         self._withdrawn[name] = reason
         if name in self._apps:

@@ -82,6 +82,10 @@ class Repository:
         """Names of all models, sound or not, sorted."""
         return [name for name in self._folders() if not self._is_app(name)]
 
+    def has(self, name: str) -> bool:
+        """Whether there is an entry of that name, sound or not. Never fails."""
+        return is_model_name(name) and (self.folder / name).is_dir()
+
     def app_names(self) -> list[str]:
         """Names of all apps, sound or not, sorted."""
         return [name for name in self._folders() if self._is_app(name)]
@@ -180,6 +184,8 @@ class Repository:
         """What files an entry has, when they were written and their bytes: another one, another
         entry. Empty when it cannot be read.
         """
+        if not is_model_name(name):
+            return ()
         try:
             files = [path for path in (self.folder / name).iterdir() if path.is_file()]
             found = [(path.name, path.stat()) for path in sorted(files)]

@@ -130,6 +130,11 @@ def run(
     return figures
 
 
+def over(beside_ms: float | None, alone_ms: float | None) -> float | None:
+    """None where nothing was answered."""
+    return None if beside_ms is None or not alone_ms else beside_ms / alone_ms
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,7 +163,7 @@ def main() -> None:
                   "aggressor": args.aggressor, "seconds": args.seconds,
                   "load": gpulets.load}  # fmt: skip
         emit("isolation", params, alone_p50_ms=alone["p50_ms"], alone_p99_ms=alone["p99_ms"],
-             **beside, p99_over_alone=beside["p99_ms"] / alone["p99_ms"],
+             **beside, p99_over_alone=over(beside["p99_ms"], alone["p99_ms"]),
              load=load_average())  # fmt: skip
 
 
