@@ -2,7 +2,7 @@
 
 import pytest
 
-from glet.types.plan import MOST_CYCLE_MS, MOST_WAIT_MS, GpuletPlan, ModelShare, problems
+from glet.types.plan import MOST_WAIT_MS, GpuletPlan, ModelShare, problems
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from glet.types.plan import MOST_CYCLE_MS, MOST_WAIT_MS, GpuletPlan, ModelShare,
         {"linger_ms": 2.0 * MOST_WAIT_MS},
         {"duty_cycle_ms": float("nan")},
         {"duty_cycle_ms": float("inf")},
-        {"duty_cycle_ms": 2.0 * MOST_CYCLE_MS},
+        {"duty_cycle_ms": 2.0 * MOST_WAIT_MS},
         {"model": "m" * 300},
     ],
 )
