@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from vector_entries import write_doubles
 from waiting import WAIT_S, wait_for
 
 from glet.client import Client
@@ -37,29 +38,13 @@ from glet.wire.messages import (
     Hello,
 )
 
-MODEL_TOML = """
-slo_ms = 5000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 X = np.arange(4, dtype=np.float32)
 PLAN = Plan(gpulets=(GpuletPlan(device=0, share_pct=50, models=(ModelShare(model="a", batch=2),)),))
 
 
 def config(tmp_path: Path, **control: Any) -> ClusterConfig:
     """Two emulated devices, models `a` and `b`."""
-    for name in ("a", "b"):
-        folder = tmp_path / "models" / name
-        folder.mkdir(parents=True)
-        (folder / "model.toml").write_text(MODEL_TOML)
-        (folder / "model.py").write_text("def infer(x):\n    return x * 2\n")
+    write_doubles(tmp_path / "models", "a", "b")
     profile = tmp_path / "latency.csv"
     rows = [(m, s, b) for m in ("a", "b") for s in (50, 100) for b in (1, 8)]
     profile.write_text("".join(f"{m},{s},{b},{5 + 0.1 * b}\n" for m, s, b in rows))

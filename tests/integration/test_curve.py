@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 import zmq
-from two_hosts import Started, free_ports, make_models, start_daemons
+from two_hosts import Started, free_ports, start_daemons
+from vector_entries import write_doubles
 from waiting import wait_for
 from zmq.utils import z85
 
@@ -289,7 +290,7 @@ def test_up_serves_with_keys_and_writes_down_no_secret(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    make_models(tmp_path / "models")
+    write_doubles(tmp_path / "models", "near", "far")
     security = SecurityConfig(server_key=str(keys.cluster), client_keys=str(keys.clients))
     config = ClusterConfig(
         listen="tcp://0.0.0.0:*",
@@ -322,7 +323,7 @@ def test_up_serves_with_keys_and_writes_down_no_secret(
 def test_wrong_keys_are_said_before_anything_starts(
     glet: Command, tmp_path: Path, line: str, says: str
 ) -> None:
-    make_models(tmp_path / "models")
+    write_doubles(tmp_path / "models", "near", "far")
     new_pair(tmp_path, "good")
     new_pair(tmp_path, "open")[0].chmod(0o644)
     listen = 'listen = "tcp://0.0.0.0:0"\npartition = "cpu"\n'

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from green_cluster import environment, write_cluster
+from fake_gpu_up import environment
+from green_cluster import write_cluster
 from vector_entries import model_toml
 from waiting import WAIT_S
 

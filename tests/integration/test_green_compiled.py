@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from green_cluster import environment, glet_up, write_cluster
+from fake_gpu_up import environment
+from green_cluster import glet_up, write_cluster
 from vector_entries import model_toml, write_program
 from waiting import WAIT_S, wait_for
 

@@ -1,7 +1,6 @@
 """`glet up --partition mps`, with programs that play the driver and MPS, and real executors."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -11,28 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from waiting import WAIT_S, wait_for
+from fake_gpu_up import environment, up
+from vector_entries import write_doubles
+from waiting import wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
 from glet.errors import RequestError
 
 CLOCK = SystemClock()
-UP = (sys.executable, "-m", "glet.cli.main", "up", "--partition", "mps")
-FAKE_GPU = Path(__file__).resolve().parents[1] / "fake_gpu"
 X = np.arange(4, dtype=np.float32)
-MODEL_TOML = """
-slo_ms = 5000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 PLAN = """0,25,0,a,1,10
 0,75,0,b,1,10
 """
@@ -41,10 +28,7 @@ PLAN = """0,25,0,a,1,10
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
-    for name in ("a", "b"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "model.toml").write_text(MODEL_TOML)
-        (folder / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
+    write_doubles(folder, "a", "b")
     (tmp_path / "ModelList.txt").write_text(PLAN)
     return folder
 
@@ -52,37 +36,14 @@ def models(tmp_path: Path) -> Path:
 @contextmanager
 def glet_up(models: Path, fake_cuda: Path) -> Iterator[tuple[Client, list[str]]]:
     """A client of the cluster, and what it said until it served."""
-    arguments = ["--models", str(models), "--plan", str(models.parent / "ModelList.txt")]
-    path = os.pathsep.join(filter(None, (str(FAKE_GPU), os.environ.get("PYTHONPATH"))))
-    environment = {
-        **os.environ,
-        "LD_LIBRARY_PATH": str(fake_cuda),
-        "PYTHONPATH": path,
-        "CUDA_VISIBLE_DEVICES": "7",
-    }
-    process = subprocess.Popen(
-        [*UP, *arguments, "--listen", "tcp://127.0.0.1:*"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        said = []
-        while not said or not said[-1].startswith("serving"):
-            assert select.select([process.stdout], [], [], WAIT_S)[0], said
-            line = process.stdout.readline()
-            assert line, said
-            said.append(line.strip())
-        with Client(said[-1].split()[-1]) as client:
-            yield client, said
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(WAIT_S)
-        finally:
-            process.kill()
-            process.stdout.close()
+    plan = models.parent / "ModelList.txt"
+    arguments = ("--partition", "mps", "--models", models, "--plan", plan)
+    env = {**environment(fake_cuda), "CUDA_VISIBLE_DEVICES": "7"}
+    with (
+        up((*map(str, arguments), "--listen", "tcp://127.0.0.1:*"), env) as said,
+        Client(said[-1].split()[-1]) as client,
+    ):
+        yield client, said
 
 
 def environment_of(pid: int) -> dict[str, str]:
@@ -161,7 +122,16 @@ def test_without_mps_the_command_says_so(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     run = subprocess.run(
-        [*UP, "--models", str(models)],
+        [
+            sys.executable,
+            "-m",
+            "glet.cli.main",
+            "up",
+            "--partition",
+            "mps",
+            "--models",
+            str(models),
+        ],
         env={**os.environ, "LD_LIBRARY_PATH": str(fake_cuda)},
         capture_output=True,
         text=True,

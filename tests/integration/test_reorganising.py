@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from two_models import on_two_halves
+from vector_entries import write_doubles
 from waiting import wait_for
 
 from glet.client import Client
@@ -31,46 +33,20 @@ from glet.wire.messages import (
     StateSeen,
 )
 
-MODEL_TOML = """
-slo_ms = 2000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 X = np.arange(4, dtype=np.float32)
 
 
 def config(tmp_path: Path, **settings: Any) -> ClusterConfig:
     """Emulated models `a` and `b`, quicker on a larger share; `c` loads nowhere below 50 %."""
-    for name in "abc":
-        folder = tmp_path / "models" / name
-        folder.mkdir(parents=True)
-        (folder / "model.toml").write_text(MODEL_TOML)
-        (folder / "model.py").write_text("def infer(x):\n    return x * 2\n")
+    write_doubles(tmp_path / "models", "a", "b", "c", slo_ms=2000.0)
     lines = [
         f"{name},{share},{batch},{200.0 / share + 0.1 * batch}\n"
         for name in "ab"
         for share in (20, 40, 50, 60, 80, 100)
         for batch in (1, 8)
     ]
-    profile = tmp_path / "latency.csv"
-    profile.write_text("".join(lines) + "c,100,1,2.0\nc,100,8,4.0\n")
-    given: dict[str, Any] = {
-        "listen": "tcp://127.0.0.1:0",
-        "models": str(tmp_path / "models"),
-        "partition": "profiled",
-        "run_dir": str(tmp_path / "r"),
-        "plan": str(tmp_path / "ModelList.txt"),
-        "backend": (BackendConfig(profile=str(profile)),),
-    }
-    (tmp_path / "ModelList.txt").write_text("0,50,0,a,4,0\n0,50,1,b,4,0\n")
-    return ClusterConfig(**{**given, **settings})
+    profile = "".join(lines) + "c,100,1,2.0\nc,100,8,4.0\n"
+    return on_two_halves(tmp_path, profile, **settings)
 
 
 def gpulet(share_pct: int, *models: str, dedup: int = 0) -> GpuletPlan:

@@ -5,54 +5,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+from two_models import on_two_halves
+from vector_entries import write_doubles
 from waiting import wait_for
 
 from glet.client import Client
 from glet.clock import SystemClock
-from glet.config.cluster import BackendConfig, ClusterConfig
+from glet.config.cluster import ClusterConfig
 from glet.serve.up import LocalCluster
 
-MODEL_TOML = """
-slo_ms = 20000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 X = np.arange(4, dtype=np.float32)
 
 
 def config(tmp_path: Path, **settings: Any) -> ClusterConfig:
     """Emulated models `a` and `b`, each on half of the device, quicker on a larger share."""
-    for name in "ab":
-        folder = tmp_path / "models" / name
-        folder.mkdir(parents=True)
-        (folder / "model.toml").write_text(MODEL_TOML)
-        (folder / "model.py").write_text("def infer(x):\n    return x\n")
-    profile = tmp_path / "latency.csv"
-    profile.write_text(
-        "".join(
-            f"{name},{share},{batch},{400.0 / share + batch}\n"
-            for name in "ab"
-            for share in (20, 50, 100)
-            for batch in (1, 8)
-        )
+    write_doubles(tmp_path / "models", "a", "b", slo_ms=20_000.0)
+    lines = (
+        f"{name},{share},{batch},{400.0 / share + batch}\n"
+        for name in "ab"
+        for share in (20, 50, 100)
+        for batch in (1, 8)
     )
-    (tmp_path / "ModelList.txt").write_text("0,50,0,a,4,0\n0,50,1,b,4,0\n")
-    given: dict[str, Any] = {
-        "listen": "tcp://127.0.0.1:0",
-        "models": str(tmp_path / "models"),
-        "partition": "profiled",
-        "run_dir": str(tmp_path / "r"),
-        "plan": str(tmp_path / "ModelList.txt"),
-        "backend": (BackendConfig(profile=str(profile)),),
-    }
-    return ClusterConfig(**{**given, **settings})
+    return on_two_halves(tmp_path, "".join(lines), **settings)
 
 
 def counted(client: Client, model: str) -> dict[str, int]:

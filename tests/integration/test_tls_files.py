@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from echo_loop import echo_loop
 from tls_parts import BODY, INFER, Authority, ask, bearer, context, post, secure
+from vector_entries import model_toml
 from waiting import WAIT_S, wait_for
 
 from glet.clock import SystemClock
@@ -24,18 +25,6 @@ from glet.serve.web_guard import WebGuard
 from glet.wire.address import check_web_bind
 
 LONG_MS = 60_000.0
-MODEL_TOML = """
-slo_ms = 5000.0
-max_batch = 8
-[[input]]
-name = "x"
-dtype = "float32"
-shape = [4]
-[[output]]
-name = "y"
-dtype = "float32"
-shape = [4]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +140,7 @@ def test_daemons_serve_beyond_this_machine_when_they_are_guarded(
 ) -> None:
     entry = tmp_path / "models" / "echo"
     entry.mkdir(parents=True)
-    (entry / "model.toml").write_text(MODEL_TOML)
+    (entry / "model.toml").write_text(model_toml(5000.0))
     (entry / "model.py").write_text("def infer(x):\n    return x\n")
     config = ClusterConfig(
         listen="tcp://127.0.0.1:*",

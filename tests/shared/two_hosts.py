@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
-from vector_entries import model_toml
+from vector_entries import write_doubles
 from waiting import WAIT_S, wait_for
 
 import glet
@@ -123,18 +123,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def make_models(folder: Path) -> None:
-    """`near` and `far`, which double their input."""
-    for name in ("near", "far"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "model.toml").write_text(model_toml(5000.0))
-        (folder / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
-
-
 @contextmanager
 def start_daemons(folder: Path, security: str) -> Iterator[Started]:
     """Serves when it is entered. `security` is the content of that table."""
-    make_models(folder / "models")
+    write_doubles(folder / "models", "near", "far")
     listen, controller, *controls = free_ports(4)
     cores = sorted(os.sched_getaffinity(0))
     text = CLUSTER_TOML.format(

@@ -20,6 +20,14 @@ def model_toml(slo_ms: float, max_batch: int = 8) -> str:
     return f'{head}{_VECTORS}{_OUTPUT}dtype = "float32"\nshape = [4]\n'
 
 
+def write_doubles(models: Path, *names: str, slo_ms: float = 5000.0, max_batch: int = 8) -> None:
+    """Entries of Python models that double what they take."""
+    for name in names:
+        (models / name).mkdir(parents=True)
+        (models / name / "model.toml").write_text(model_toml(slo_ms, max_batch))
+        (models / name / "model.py").write_text("def infer(x):\n    return x * 2\n")
+
+
 def app_toml(model: str, slo_ms: float) -> str:
     """What app.toml says of an app that hands its input to `model`."""
     stage = f'[[stage]]\nname = "one"\nmodel = "{model}"\ninputs = {{ x = "x" }}\n'
