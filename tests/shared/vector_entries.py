@@ -34,9 +34,9 @@ def app_toml(model: str, slo_ms: float) -> str:
     return f'slo_ms = {slo_ms}\n{_VECTORS}{stage}{_OUTPUT}from = "one.y"\n'
 
 
-def write_program(folder: Path) -> None:
-    """A model.pt2 with a sound signature, and nothing in it that torch could load."""
-    sizes = [{"as_expr": {"expr_str": "Symbol('s0')"}}, {"as_int": 4}]
+def program(width: int = 4) -> str:
+    """The sound signature of an exported program that takes and gives `width` floats."""
+    sizes = [{"as_expr": {"expr_str": "Symbol('s0')"}}, {"as_int": width}]
     argument = {"arg": {"as_tensor": {"name": "x"}}}
     graph = {
         "graph_module": {
@@ -48,7 +48,12 @@ def write_program(folder: Path) -> None:
         },
         "range_constraints": {},
     }
+    return json.dumps(graph)
+
+
+def write_program(folder: Path) -> None:
+    """A model.pt2 with a sound signature, and nothing in it that torch could load."""
     with zipfile.ZipFile(folder / "model.pt2", "w") as archive:
-        archive.writestr("m/models/model.json", json.dumps(graph))
+        archive.writestr("m/models/model.json", program())
         # Another model is another program.
         archive.writestr("m/name", folder.name)

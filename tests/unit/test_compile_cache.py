@@ -1,11 +1,11 @@
 """The cache of compiled models, and what the compiler step decides without compiling."""
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from vector_entries import program
 
 from glet.clock import Clock, ManualClock, SystemClock
 from glet.errors import DeviceError
@@ -33,20 +33,8 @@ def write_program(root: Path, name: str, toml: str = TOML) -> Entry:
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "model.toml").write_text(toml)
-    sizes = [{"as_expr": {"expr_str": "Symbol('s0')"}}, {"as_int": 3}]
-    argument = {"arg": {"as_tensor": {"name": "x"}}}
-    graph = {
-        "graph_module": {
-            "graph": {"tensor_values": {"x": {"dtype": 7, "sizes": sizes}}},
-            "signature": {
-                "input_specs": [{"user_input": argument}],
-                "output_specs": [{"user_output": argument}],
-            },
-        },
-        "range_constraints": {},
-    }
     with zipfile.ZipFile(folder / "model.pt2", "w") as archive:
-        archive.writestr("m/models/model.json", json.dumps(graph))
+        archive.writestr("m/models/model.json", program(3))
     return Repository(root).entry(name)
 
 
